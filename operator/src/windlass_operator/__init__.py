@@ -1,0 +1,1 @@
+"""Turns the four Windlass kinds into Kubernetes objects, and what happened to those into status."""

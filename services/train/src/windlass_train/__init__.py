@@ -1,0 +1,1 @@
+"""Elastic, resumable training of a Dataset version to a Model version."""
