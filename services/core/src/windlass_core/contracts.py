@@ -1,0 +1,174 @@
+"""What passes between the operator and the pods it makes: RunSpec in, Progress while it runs, RunResult at the end.
+
+Operator and pods are released apart, so everything here is versioned by `api_version`, every field added later is optional,
+and unknown fields are ignored by both sides. Knows no cluster and no store.
+
+RunSpec    JSON in the variable WINDLASS_RUN_SPEC of the pod.
+Progress   JSON under GET /progress of a running pod, port RUN_PORT; the operator pulls it.
+RunResult  JSON in the container's termination message, at most TERMINATION_MESSAGE_BYTES.
+"""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic.alias_generators import to_camel
+
+from windlass_core.resources.common import API_GROUP_VERSION
+from windlass_core.resources.dataset import DatasetSpec
+from windlass_core.resources.training_job import TrainingJobSpec
+
+RUN_SPEC_VARIABLE = "WINDLASS_RUN_SPEC"
+# Where Kubernetes reads the end of a container from; a variable so that a run outside a pod can write elsewhere.
+TERMINATION_LOG_VARIABLE = "WINDLASS_TERMINATION_LOG"
+TERMINATION_LOG_PATH = "/dev/termination-log"
+TERMINATION_MESSAGE_BYTES = 4096  # the kubelet's limit for one container
+RUN_PORT = 8080  # /progress, /metrics, /healthz and /readyz of every pod of ours
+RENDEZVOUS_PORT = 29400  # torch elastic's c10d store on the pod with index 0
+
+
+class Contract(BaseModel):
+    """Base of all contracts: camelCase on the wire, unknown fields ignored."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+
+    api_version: str = API_GROUP_VERSION
+
+    def to_json_text(self) -> str:
+        """Compact JSON without what is unset."""
+        return self.model_dump_json(by_alias=True, exclude_none=True)
+
+
+class VersionReference(BaseModel):
+    """A version of a Dataset or Model in the store."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: str
+    version: int
+    uri: str = Field(description="store://datasets/<name>/<version> or store://models/<name>/<version>")
+    digest: str = Field(description="sha256:<hex> of its manifest.json")
+
+
+class PreprocessRun(Contract):
+    """Prepare one generation of a Dataset."""
+
+    kind: Literal["preprocess"] = "preprocess"
+    namespace: str
+    name: str = Field(description="Name of the Dataset.")
+    spec: DatasetSpec
+
+
+class TrainRun(Contract):
+    """Train one TrainingJob, as one worker pod of `spec.workers`."""
+
+    kind: Literal["train"] = "train"
+    namespace: str
+    name: str = Field(description="Name of the TrainingJob.")
+    uid: str = Field(description="Unique id of the TrainingJob; names its folder of checkpoints and its claim on a version.")
+    dataset: VersionReference
+    spec: TrainingJobSpec
+    rendezvous_host: str = Field(description="DNS name of the pod with index 0.")
+    attempt: int = Field(default=1, description="Number of this try of the whole group; pods of different tries never meet.")
+
+
+class InferServe(Contract):
+    """Serve one version of a model until told to stop."""
+
+    kind: Literal["infer"] = "infer"
+    namespace: str
+    name: str = Field(description="Name of the InferenceService; the model answers under this name.")
+    model: VersionReference
+
+
+RunSpec = Annotated[PreprocessRun | TrainRun | InferServe, Field(discriminator="kind")]
+RUN_SPEC: TypeAdapter[PreprocessRun | TrainRun | InferServe] = TypeAdapter(RunSpec)
+
+
+class Checkpointed(BaseModel):
+    """Newest committed checkpoint."""
+
+    model_config = ConfigDict(frozen=True)
+
+    step: int
+    at: datetime
+
+
+class Progress(Contract):
+    """How far a run is; every pod of a group tells the same."""
+
+    phase: str = Field(description="One CamelCase word: WaitingForSource, Reading, Fitting, Writing, Loading, Training, Evaluating, Publishing.")
+    message: str = Field(default="", description="A sentence for people, where the phase alone does not tell.")
+    rows: int | None = Field(default=None, description="preprocess: rows handled.")
+    step: int | None = Field(default=None, description="train: updates done.")
+    steps: int | None = Field(default=None, description="train: updates in all.")
+    epoch: int | None = None
+    loss: float | None = None
+    samples_per_second: float | None = None
+    eta_seconds: float | None = None
+    checkpoint: Checkpointed | None = None
+    at: datetime
+
+
+class ColumnType(BaseModel):
+    """One column of a Dataset version."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    type: str
+
+
+class DatasetResult(BaseModel):
+    """The Dataset version that a run made, or found made already."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    version: VersionReference
+    rows: int
+    column_count: int
+    columns: list[ColumnType] = Field(default_factory=list, description="As many as fit.")
+    task: str | None = None
+
+
+class ModelResult(BaseModel):
+    """The Model version that a run made, or found made already."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    version: VersionReference
+    bytes: int
+    formats: list[str]
+    metrics: dict[str, float]
+    step: int
+    created_at: datetime
+
+
+class RunResult(Contract):
+    """How a run ended."""
+
+    outcome: Literal["Succeeded", "Failed", "Stopped"]
+    reason: str = Field(description="Stable CamelCase word; becomes the reason of the object's condition.")
+    message: str = Field(default="", description="A sentence for people: what happened, where, what to do.")
+    dataset: DatasetResult | None = None
+    model: ModelResult | None = None
+
+    def to_termination_message(self) -> str:
+        """The result within the kubelet's limit: columns that do not fit are left off, then the message is cut.
+
+        Returns:
+            JSON of at most TERMINATION_MESSAGE_BYTES bytes of UTF-8.
+        """
+        result = self
+        while result.dataset and result.dataset.columns and _size(result) > TERMINATION_MESSAGE_BYTES:
+            shorter = result.dataset.model_copy(update={"columns": result.dataset.columns[:-1]})
+            result = result.model_copy(update={"dataset": shorter})
+        while (excess := _size(result) - TERMINATION_MESSAGE_BYTES) > 0 and result.message:
+            # At least an eighth goes in each round: JSON escapes make the byte count of a cut hard to foresee.
+            keep = max(0, len(result.message) - max(excess, len(result.message) // 8 + 1))
+            result = result.model_copy(update={"message": result.message[:keep]})
+        return result.to_json_text()
+
+
+def _size(result: RunResult) -> int:
+    return len(result.to_json_text().encode())

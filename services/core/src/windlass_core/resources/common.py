@@ -1,0 +1,98 @@
+"""What the four kinds have in common: the strict base model, conditions, resource requests, names.
+
+Knows nothing of a cluster: these are values. The chart's CRDs are generated from the kinds (see `crd.py`), so every field
+carries the sentence that `kubectl explain` shows.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+API_GROUP = "windlass.dev"
+API_VERSION = "v1alpha1"
+API_GROUP_VERSION = f"{API_GROUP}/{API_VERSION}"
+
+# Kubernetes names of children are "<prefix>-<name>-<suffix>" and must stay DNS labels (63 characters); pods of an Indexed
+# Job append their index. 40 leaves room for all of ours.
+NAME_MAX_LENGTH = 40
+
+ObjectName = Annotated[
+    str, Field(min_length=1, max_length=NAME_MAX_LENGTH, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+]
+VersionNumber = Annotated[int, Field(ge=1, le=2**31 - 1)]
+# What Kubernetes accepts as a quantity, as far as a pattern can tell; the API server checks the pod itself.
+Quantity = Annotated[str, Field(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$")]
+
+
+def rules(*pairs: tuple[str, str]) -> dict[str, Any]:
+    """JSON schema extra that carries CEL rules: pairs of (rule, message for the user)."""
+    return {"x-kubernetes-validations": [{"rule": rule, "message": message} for rule, message in pairs]}
+
+
+class ResourceModel(BaseModel):
+    """Base of everything that stands in a Windlass object: camelCase on the wire, unknown fields refused."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+
+    def to_json(self) -> dict[str, Any]:
+        """The object as Kubernetes holds it: camelCase keys, without what is unset."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class StatusModel(ResourceModel):
+    """Base of status models: a newer operator may have written more than this version knows."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class Condition(StatusModel):
+    """One condition, by the Kubernetes API conventions."""
+
+    type: str = Field(description="Name of the condition, for example Ready or Succeeded.", max_length=64)
+    status: Literal["True", "False", "Unknown"] = Field(description="True, False, or Unknown while it is not decided.")
+    reason: str = Field(description="One stable CamelCase word that says why; programs may rely on it.", max_length=64)
+    message: str = Field(default="", description="A sentence for people: what happened and what to do.", max_length=2048)
+    last_transition_time: datetime = Field(description="When the status of this condition last changed.")
+    observed_generation: int = Field(description="Generation of the spec that this condition speaks of.", ge=0)
+
+
+Conditions = Annotated[
+    list[Condition],
+    Field(
+        default_factory=list,
+        description="What is true of the object, one entry a type.",
+        max_length=16,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    ),
+]
+
+
+class Gpu(ResourceModel):
+    """Accelerators for each pod."""
+
+    count: int = Field(description="Number of NVIDIA GPUs for each pod.", ge=1, le=64)
+
+
+class ComputeResources(ResourceModel):
+    """CPU and memory for each pod."""
+
+    cpu: Quantity | None = Field(default=None, description="CPU for each pod, for example 500m or 2.")
+    memory: Quantity | None = Field(
+        default=None, description="Memory for each pod, for example 512Mi; also the limit beyond which the pod is ended."
+    )
+
+
+class AcceleratedResources(ComputeResources):
+    """CPU, memory and accelerators for each pod."""
+
+    gpu: Gpu | None = Field(default=None, description="Accelerators for each pod; without it the pod computes on CPUs.")
+
+
+class ModelVersionReference(StatusModel):
+    """One version of a model, as status objects name it."""
+
+    name: str = Field(description="Name of the Model.")
+    version: int = Field(description="Number of the version.")
+    digest: str = Field(default="", description="sha256 of the version's manifest, which names the digest of every file.")

@@ -1,0 +1,277 @@
+"""Bytes under one root URL: an S3-compatible bucket or a folder, seen from one Kubernetes namespace.
+
+Below the root comes the namespace, so `store://raw/x.csv` in an object of namespace `n` is `<root>/n/raw/x.csv`; a `Store` never
+reaches outside its namespace. Everything here is built on obstore, so that a create-only write means the same on S3 and on a
+folder. Knows no datasets and no models: `registry.py` puts versions on top.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import obstore
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    NotFoundError,
+    PermissionDeniedError,
+    PreconditionError,
+    UnauthenticatedError,
+)
+from obstore.fsspec import FsspecStore
+from obstore.store import LocalStore, MemoryStore, S3Store
+
+from windlass_core.errors import BadConfiguration, Conflict, NotFound, Unavailable
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, ObjectStore, RetryConfig
+
+URL_VARIABLE = "WINDLASS_STORE_URL"
+URI_SCHEME = "store://"
+
+# One request, of at most a few MB each way, that takes longer than this is dead; obstore then tries again.
+REQUEST_TIMEOUT = timedelta(seconds=60)
+CONNECT_TIMEOUT = timedelta(seconds=5)
+# A store that restarts (one pod on one volume) is back within this; after it the caller hears Unavailable.
+RETRY_TIMEOUT = timedelta(seconds=90)
+MAX_RETRIES = 10
+# Reads are streamed in pieces of this many bytes, so that a large file never stands in memory.
+CHUNK_BYTES = 4 * 1024 * 1024
+
+_NAMESPACE = re.compile(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file: its path relative to the namespace, its size in bytes, and when it was written."""
+
+    path: str
+    bytes: int
+    modified: datetime
+
+
+class Store:
+    """The files of one namespace.
+
+    All paths are relative and `/`-separated. All methods raise `Unavailable` when the store does not answer within its
+    bounds and `BadConfiguration` with reason StoreAccessDenied when it refuses the credentials.
+    """
+
+    def __init__(self, root: "ObjectStore", *, url: str, namespace: str) -> None:
+        self._root = root
+        self._url = url
+        self.namespace = namespace
+
+    @classmethod
+    def open(cls, namespace: str, environment: Mapping[str, str] | None = None) -> "Store":
+        """The store that the environment names.
+
+        Args:
+            namespace: Kubernetes namespace whose files are meant.
+            environment: WINDLASS_STORE_URL as `s3://bucket[/prefix]`, `file:///folder` or `memory:///`; for S3 also
+                AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and, for servers other than AWS, AWS_ENDPOINT_URL.
+
+        Raises:
+            BadConfiguration: the URL is missing or of another kind, or the namespace is not one.
+        """
+        environment = os.environ if environment is None else environment
+        url = environment.get(URL_VARIABLE, "")
+        if not _NAMESPACE.match(namespace):
+            raise BadConfiguration(f"'{namespace}' is not a Kubernetes namespace: use lower-case letters, digits and '-'")
+        return cls(_open_root(url, namespace, environment), url=url, namespace=namespace)
+
+    def read(self, path: str) -> bytes:
+        """All bytes of a file. Raises NotFound."""
+        with _translated(path):
+            return bytes(obstore.get(self._root, checked(path)).bytes())
+
+    def chunks(self, path: str) -> Iterator[bytes]:
+        """The bytes of a file in order, piece by piece. Raises NotFound."""
+        with _translated(path):
+            for chunk in obstore.get(self._root, checked(path)).stream(min_chunk_size=CHUNK_BYTES):
+                yield bytes(chunk)
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write a file whole, replacing what was there."""
+        with _translated(path):
+            obstore.put(self._root, checked(path), data)
+
+    def create(self, path: str, data: bytes) -> None:
+        """Write a file whole, only if there is none: of many writers exactly one succeeds.
+
+        Raises:
+            Conflict: another content is there. The same content is not a conflict: a write whose answer was lost is tried
+                again by the client, and must not be mistaken for somebody else's.
+        """
+        try:
+            with _translated(path):
+                obstore.put(self._root, checked(path), data, mode="create")
+        except Conflict:
+            if self.read(path) != data:
+                raise
+
+    def upload(self, path: str, local: Path) -> None:
+        """Write a local file of any size, replacing what was there; seen only when whole."""
+        with _translated(path):
+            obstore.put(self._root, checked(path), local)
+
+    async def upload_stream(self, path: str, chunks: AsyncIterator[bytes]) -> None:
+        """Write bytes of unknown length as they come; seen only when whole, never when `chunks` raises."""
+        with _translated(path):
+            await obstore.put_async(self._root, checked(path), chunks)
+
+    def download(self, path: str, local: Path) -> str:
+        """Copy a file to `local`.
+
+        Returns:
+            Its digest as `sha256:<hex>`.
+        """
+        digest = hashlib.sha256()
+        local.parent.mkdir(parents=True, exist_ok=True)
+        with local.open("wb") as file:
+            for chunk in self.chunks(path):
+                digest.update(chunk)
+                file.write(chunk)
+        return f"sha256:{digest.hexdigest()}"
+
+    def head(self, path: str) -> Entry:
+        """Size and time of a file. Raises NotFound."""
+        with _translated(path):
+            return _entry(obstore.head(self._root, checked(path)))
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        """All files in the folder `prefix` and below, in no order; none if there is no such folder."""
+        with _translated(prefix):
+            for batch in obstore.list(self._root, prefix=checked(prefix)):
+                yield from (_entry(meta) for meta in batch)
+
+    def folders(self, prefix: str) -> "list[str]":
+        """Names of the folders directly in `prefix`, sorted."""
+        with _translated(prefix):
+            listing = obstore.list_with_delimiter(self._root, prefix=checked(prefix))
+            return sorted(str(folder).rstrip("/").rsplit("/", 1)[-1] for folder in listing["common_prefixes"])
+
+    def delete(self, paths: Sequence[str]) -> None:
+        """Remove files; those that are not there are no error."""
+        for path in paths:
+            try:
+                with _translated(path):
+                    obstore.delete(self._root, checked(path))
+            except NotFound:
+                continue
+
+    def filesystem(self) -> FsspecStore:
+        """The whole store as an fsspec filesystem, for DuckDB and pyarrow; use `location` for its paths."""
+        protocol = urlsplit(self._url).scheme
+        return _NamespaceFilesystem(self._root, protocol=protocol)
+
+
+class _NamespaceFilesystem(FsspecStore):
+    """An fsspec filesystem over the opened root of one namespace, instead of one bucket a path."""
+
+    cachable = False  # fsspec caches instances by their arguments, which do not hold the root
+
+    def __init__(self, root: "ObjectStore", *, protocol: str) -> None:
+        super().__init__(protocol="memory" if protocol == "memory" else protocol)
+        self._namespace_root = root
+
+    def _construct_store(self, bucket: str) -> Any:  # noqa: ARG002
+        return self._namespace_root
+
+    def _split_path(self, path: str) -> tuple[str, str]:
+        return "", str(path).lstrip("/")
+
+
+def path_of(uri: str) -> str:
+    """The path that a store:// URI of this namespace names.
+
+    Raises:
+        BadConfiguration: the URI is of another kind or leaves the namespace.
+    """
+    if not uri.startswith(URI_SCHEME):
+        raise BadConfiguration(f"'{uri}' is not in the store; write it as store://<path>")
+    path = uri.removeprefix(URI_SCHEME)
+    return checked(path.rstrip("/")) + ("/" if path.endswith("/") else "")
+
+
+def checked(path: str) -> str:
+    """The path itself, if it stays inside the namespace.
+
+    Raises:
+        BadConfiguration: it is empty, absolute, or has empty, `.` or `..` parts or control characters.
+    """
+    stripped = path.rstrip("/")
+    parts = stripped.split("/")
+    if not stripped or any(part in ("", ".", "..") for part in parts) or not path.isprintable():
+        raise BadConfiguration(f"'{path}' is not a path in the store: it must be relative, without empty, '.' or '..' parts")
+    return stripped
+
+
+def _open_root(url: str, namespace: str, environment: Mapping[str, str]) -> "ObjectStore":
+    split = urlsplit(url)
+    match split.scheme:
+        case "s3":
+            prefix = "/".join(part for part in (split.path.strip("/"), namespace) if part)
+            return S3Store(
+                split.netloc,
+                prefix=prefix,
+                config=_s3_config(environment),
+                client_options=_client_options(environment),
+                retry_config=_RETRY,
+            )
+        case "file":
+            return LocalStore(Path(split.path) / namespace, mkdir=True, automatic_cleanup=False)
+        case "memory":
+            return MemoryStore()
+        case _:
+            raise BadConfiguration(f"{URL_VARIABLE} is '{url}'; it must be s3://bucket[/prefix] or file:///folder")
+
+
+_RETRY: "RetryConfig" = {"max_retries": MAX_RETRIES, "retry_timeout": RETRY_TIMEOUT}
+
+
+def _s3_config(environment: Mapping[str, str]) -> Any:
+    names = {
+        "access_key_id": "AWS_ACCESS_KEY_ID",
+        "secret_access_key": "AWS_SECRET_ACCESS_KEY",
+        "session_token": "AWS_SESSION_TOKEN",
+        "region": "AWS_REGION",
+        "endpoint": "AWS_ENDPOINT_URL",
+    }
+    return {key: environment[name] for key, name in names.items() if environment.get(name)}
+
+
+def _client_options(environment: Mapping[str, str]) -> "ClientConfig":
+    plain = environment.get("AWS_ENDPOINT_URL", "").startswith("http://")
+    return {"timeout": REQUEST_TIMEOUT, "connect_timeout": CONNECT_TIMEOUT, "allow_http": plain}
+
+
+def _entry(meta: Any) -> Entry:
+    return Entry(path=str(meta["path"]), bytes=int(meta["size"]), modified=meta["last_modified"])
+
+
+@contextmanager
+def _translated(path: str) -> Iterator[None]:
+    """obstore's errors as the few that callers decide on, each naming the path."""
+    try:
+        yield
+    except (NotFoundError, FileNotFoundError) as error:
+        raise NotFound(f"nothing is at {URI_SCHEME}{path}") from error
+    except (AlreadyExistsError, PreconditionError) as error:
+        raise Conflict(f"something else is at {URI_SCHEME}{path} already") from error
+    except (PermissionDeniedError, UnauthenticatedError) as error:
+        message = f"the store refuses access to {URI_SCHEME}{path}; check the credentials in the Secret windlass-store"
+        raise BadConfiguration(message, reason="StoreAccessDenied") from error
+    except (BaseError, OSError) as error:
+        raise Unavailable(f"the store does not answer for {URI_SCHEME}{path}: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
