@@ -97,7 +97,9 @@ class Checkpointed(BaseModel):
 class Progress(Contract):
     """How far a run is; every pod of a group tells the same."""
 
-    phase: str = Field(description="One CamelCase word: WaitingForSource, Reading, Fitting, Writing, Loading, Training, Evaluating, Publishing.")
+    phase: str = Field(
+        description="A CamelCase word: WaitingForSource, Reading, Fitting, Writing, Loading, Training, Evaluating, Publishing."
+    )
     message: str = Field(default="", description="A sentence for people, where the phase alone does not tell.")
     rows: int | None = Field(default=None, description="preprocess: rows handled.")
     step: int | None = Field(default=None, description="train: updates done.")

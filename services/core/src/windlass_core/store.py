@@ -1,8 +1,8 @@
 """Bytes under one root URL: an S3-compatible bucket or a folder, seen from one Kubernetes namespace.
 
-Below the root comes the namespace, so `store://raw/x.csv` in an object of namespace `n` is `<root>/n/raw/x.csv`; a `Store` never
-reaches outside its namespace. Everything here is built on obstore, so that a create-only write means the same on S3 and on a
-folder. Knows no datasets and no models: `registry.py` puts versions on top.
+Below the root comes the namespace, so `store://raw/x.csv` in an object of namespace `n` is `<root>/n/raw/x.csv`; a `Store`
+never reaches outside its namespace. Everything here is built on obstore, so that a create-only write means the same on S3
+and on a folder. Knows no datasets and no models: `registry.py` puts versions on top.
 """
 
 import hashlib
@@ -64,9 +64,8 @@ class Store:
     bounds and `BadConfiguration` with reason StoreAccessDenied when it refuses the credentials.
     """
 
-    def __init__(self, root: "ObjectStore", *, url: str, namespace: str) -> None:
+    def __init__(self, root: "ObjectStore", *, namespace: str) -> None:
         self._root = root
-        self._url = url
         self.namespace = namespace
 
     @classmethod
@@ -85,7 +84,7 @@ class Store:
         url = environment.get(URL_VARIABLE, "")
         if not _NAMESPACE.match(namespace):
             raise BadConfiguration(f"'{namespace}' is not a Kubernetes namespace: use lower-case letters, digits and '-'")
-        return cls(_open_root(url, namespace, environment), url=url, namespace=namespace)
+        return cls(_open_root(url, namespace, environment), namespace=namespace)
 
     def read(self, path: str) -> bytes:
         """All bytes of a file. Raises NotFound."""
@@ -152,7 +151,7 @@ class Store:
             for batch in obstore.list(self._root, prefix=checked(prefix)):
                 yield from (_entry(meta) for meta in batch)
 
-    def folders(self, prefix: str) -> "list[str]":
+    def folders(self, prefix: str) -> Sequence[str]:
         """Names of the folders directly in `prefix`, sorted."""
         with _translated(prefix):
             listing = obstore.list_with_delimiter(self._root, prefix=checked(prefix))
@@ -168,25 +167,33 @@ class Store:
                 continue
 
     def filesystem(self) -> FsspecStore:
-        """The whole store as an fsspec filesystem, for DuckDB and pyarrow; use `location` for its paths."""
-        protocol = urlsplit(self._url).scheme
-        return _NamespaceFilesystem(self._root, protocol=protocol)
+        """The namespace as an fsspec filesystem with protocol `store`, so that DuckDB and pyarrow read store:// URIs as they
+        stand in an object."""
+        return _NamespaceFilesystem(self._root)
 
 
 class _NamespaceFilesystem(FsspecStore):
-    """An fsspec filesystem over the opened root of one namespace, instead of one bucket a path."""
+    """An fsspec filesystem over the opened root of one namespace, where FsspecStore would open a bucket for each path."""
 
-    cachable = False  # fsspec caches instances by their arguments, which do not hold the root
+    protocol = URI_SCHEME.removesuffix("://")
+    cachable = False  # fsspec finds instances again by their arguments, which do not tell one root from another
 
-    def __init__(self, root: "ObjectStore", *, protocol: str) -> None:
-        super().__init__(protocol="memory" if protocol == "memory" else protocol)
+    def __init__(self, root: "ObjectStore") -> None:
+        super().__init__("file")  # a protocol that obstore knows; ours replaces it, or it would warn
+        self.protocol = type(self).protocol
         self._namespace_root = root
 
-    def _construct_store(self, bucket: str) -> Any:  # noqa: ARG002
+    def _construct_store(self, bucket: str) -> Any:  # noqa: ARG002 - the signature is obstore's
         return self._namespace_root
 
     def _split_path(self, path: str) -> tuple[str, str]:
-        return "", str(path).lstrip("/")
+        return "", path.removeprefix(URI_SCHEME).lstrip("/")
+
+    async def _ls(self, path: str, detail: bool = True, **_: Any) -> Any:
+        # obstore puts "<bucket>/" before each name; here it is empty, and globs compare names with the pattern.
+        found = await super()._ls(path, detail=True)
+        files = [{**entry, "name": entry["name"].lstrip("/")} for entry in found]
+        return files if detail else [entry["name"] for entry in files]
 
 
 def path_of(uri: str) -> str:

@@ -18,9 +18,7 @@ API_GROUP_VERSION = f"{API_GROUP}/{API_VERSION}"
 # Job append their index. 40 leaves room for all of ours.
 NAME_MAX_LENGTH = 40
 
-ObjectName = Annotated[
-    str, Field(min_length=1, max_length=NAME_MAX_LENGTH, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
-]
+ObjectName = Annotated[str, Field(min_length=1, max_length=NAME_MAX_LENGTH, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
 VersionNumber = Annotated[int, Field(ge=1, le=2**31 - 1)]
 # What Kubernetes accepts as a quantity, as far as a pattern can tell; the API server checks the pod itself.
 Quantity = Annotated[str, Field(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$")]

@@ -32,7 +32,9 @@ class Split(ResourceModel):
 
     validation: float = Field(default=0.1, description="Share of the rows for validation while training.", ge=0, le=0.5)
     test: float = Field(default=0.1, description="Share of the rows for the evaluation after training.", ge=0, le=0.5)
-    seed: int = Field(default=0, description="Seed of the split; the same seed and data give the same split.", ge=0, le=2**31 - 1)
+    seed: int = Field(
+        default=0, description="Seed of the split; the same seed and data give the same split.", ge=0, le=2**31 - 1
+    )
 
 
 class DropStep(ResourceModel):
@@ -59,7 +61,8 @@ class EncodeStep(ResourceModel):
     )
     unknown: Literal["error", "ignore"] = Field(
         default="error",
-        description="What a category that training never saw does at prediction: error refuses the row, ignore encodes it as none.",
+        description="What a category that training never saw does at prediction: error refuses the row, ignore encodes it as "
+        "none.",
     )
     columns: ColumnNames | None = Field(default=None, description="The columns meant; without it every categorical one.")
 

@@ -24,7 +24,9 @@ class ServedModel(ResourceModel):
     )
 
     name: ObjectName = Field(description="Name of a Model in this namespace; the service waits until it exists.")
-    alias: ObjectName | None = Field(default=None, description="Alias to follow; when it moves, the service rolls out the new version.")
+    alias: ObjectName | None = Field(
+        default=None, description="Alias to follow; when it moves, the service rolls out the new version."
+    )
     version: VersionNumber | None = Field(default=None, description="A fixed version.")
 
 
@@ -42,10 +44,10 @@ class Replicas(ResourceModel):
 class Scale(ResourceModel):
     """When pods are added and taken away."""
 
-    target: int = Field(default=70, description="Use of the requested CPU, in percent, that the number of pods is held to.", ge=10, le=100)
-    down_after_seconds: int = Field(
-        default=300, description="Seconds of lower load before pods are taken away.", ge=0, le=3600
+    target: int = Field(
+        default=70, description="Use of the requested CPU, in percent, that the number of pods is held to.", ge=10, le=100
     )
+    down_after_seconds: int = Field(default=300, description="Seconds of lower load before pods are taken away.", ge=0, le=3600)
 
 
 class InferenceServiceSpec(ResourceModel):

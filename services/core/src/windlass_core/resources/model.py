@@ -32,7 +32,9 @@ class ModelVersion(StatusModel):
     uri: str = Field(description="Where it lies in the store.")
     digest: str = Field(description="sha256 of its manifest, which names the digest of every file.")
     bytes: int = Field(description="Size of all its files.")
-    formats: list[str] = Field(default_factory=list, description="Programs it holds: safetensors, torch.export, onnx.", max_length=8)
+    formats: list[str] = Field(
+        default_factory=list, description="Programs it holds: safetensors, torch.export, onnx.", max_length=8
+    )
     metrics: dict[str, str] = Field(default_factory=dict, description="Figures on the test split.")
     job: str = Field(description="TrainingJob that made it.")
     job_uid: str = Field(description="Unique id of that TrainingJob.")

@@ -33,10 +33,16 @@ class RecipeParameters(ResourceModel):
     """What a recipe can be told. Each has a default that suits small tabular data."""
 
     hidden: list[Width] | None = Field(
-        default=None, description="mlp, cnn: widths of the hidden layers; by default [128, 64] for mlp and [64] for cnn.", max_length=16
+        default=None,
+        description="mlp, cnn: widths of the hidden layers; by default [128, 64] for mlp and [64] for cnn.",
+        max_length=16,
     )
-    dropout: float | None = Field(default=None, description="mlp, cnn: share of hidden values dropped while training; by default 0.", ge=0, lt=1)
-    channels: list[Width] | None = Field(default=None, description="cnn: channels of the convolutions; by default [16, 32].", max_length=8)
+    dropout: float | None = Field(
+        default=None, description="mlp, cnn: share of hidden values dropped while training; by default 0.", ge=0, lt=1
+    )
+    channels: list[Width] | None = Field(
+        default=None, description="cnn: channels of the convolutions; by default [16, 32].", max_length=8
+    )
     image: list[Width] | None = Field(
         default=None,
         description="cnn: channels, height and width that the feature columns form; by default one channel and a square.",
@@ -44,11 +50,15 @@ class RecipeParameters(ResourceModel):
         max_length=3,
     )
     optimizer: Literal["adam", "sgd"] = Field(default="adam", description="How weights are updated.")
-    learning_rate: float | None = Field(default=None, description="Step size; by default 0.001 for adam and 0.01 for sgd.", gt=0, le=10)
+    learning_rate: float | None = Field(
+        default=None, description="Step size; by default 0.001 for adam and 0.01 for sgd.", gt=0, le=10
+    )
     momentum: float | None = Field(default=None, description="sgd: share of the last update kept; by default 0.9.", ge=0, lt=1)
     weight_decay: float = Field(default=0.0, description="Strength of the pull of weights to zero.", ge=0, le=1)
     batch_size: int = Field(default=64, description="Rows of one update, over all workers together.", ge=1, le=1048576)
-    clip_norm: float | None = Field(default=None, description="Largest norm of a gradient; larger ones are scaled down to it.", gt=0)
+    clip_norm: float | None = Field(
+        default=None, description="Largest norm of a gradient; larger ones are scaled down to it.", gt=0
+    )
     seed: int = Field(default=0, description="Seed of initial weights and of the order of rows.", ge=0, le=2**31 - 1)
 
 
@@ -58,11 +68,13 @@ class TrainedModel(ResourceModel):
     model_config = ConfigDict(
         json_schema_extra=rules(
             (
-                "!has(self.parameters) || self.recipe in ['mlp', 'cnn'] || !(has(self.parameters.hidden) || has(self.parameters.dropout))",
+                "!has(self.parameters) || self.recipe in ['mlp', 'cnn'] || "
+                "!(has(self.parameters.hidden) || has(self.parameters.dropout))",
                 "parameters.hidden and parameters.dropout belong to the recipes mlp and cnn",
             ),
             (
-                "!has(self.parameters) || self.recipe == 'cnn' || !(has(self.parameters.channels) || has(self.parameters.image))",
+                "!has(self.parameters) || self.recipe == 'cnn' || "
+                "!(has(self.parameters.channels) || has(self.parameters.image))",
                 "parameters.channels and parameters.image belong to the recipe cnn",
             ),
             (
@@ -83,7 +95,9 @@ class TrainedModel(ResourceModel):
 class Checkpoint(ResourceModel):
     """How often the run saves itself."""
 
-    every: int = Field(default=100, description="Updates between two checkpoints; also saved at each stop.", ge=1, le=10_000_000)
+    every: int = Field(
+        default=100, description="Updates between two checkpoints; also saved at each stop.", ge=1, le=10_000_000
+    )
     keep: int = Field(default=3, description="Newest checkpoints kept while the run lasts.", ge=1, le=100)
 
 
@@ -93,7 +107,10 @@ class Stop(ResourceModel):
     epochs: int = Field(default=20, description="Passes over the training split.", ge=1, le=100_000)
     steps: int | None = Field(default=None, description="Updates of the weights.", ge=1)
     patience: int | None = Field(
-        default=None, description="Epochs without a better validation loss after which the run ends with its best weights.", ge=1, le=1000
+        default=None,
+        description="Epochs without a better validation loss after which the run ends with its best weights.",
+        ge=1,
+        le=1000,
     )
     deadline_seconds: int | None = Field(
         default=None, description="Seconds after the start of the first pod at which the run fails with DeadlineExceeded.", ge=1
@@ -103,7 +120,9 @@ class Stop(ResourceModel):
 class Restarts(ResourceModel):
     """What a run may suffer before it is given up."""
 
-    max: int = Field(default=3, description="Failures of pods, other than evictions, that the run recovers from.", ge=0, le=1000)
+    max: int = Field(
+        default=3, description="Failures of pods, other than evictions, that the run recovers from.", ge=0, le=1000
+    )
 
 
 class Publish(ResourceModel):
@@ -124,7 +143,9 @@ class TrainingJobSpec(ResourceModel):
     dataset: DatasetReference = Field(description="The Dataset that the run learns from.")
     model: TrainedModel = Field(description="The model that it makes a version of.")
     workers: int = Field(default=1, description="Pods that train together, each with its share of every batch.", ge=1, le=1024)
-    resources: AcceleratedResources = Field(default_factory=AcceleratedResources, description="CPU, memory and GPUs of each worker.")
+    resources: AcceleratedResources = Field(
+        default_factory=AcceleratedResources, description="CPU, memory and GPUs of each worker."
+    )
     checkpoint: Checkpoint = Field(default_factory=Checkpoint, description="How often the run saves itself.")
     stop: Stop = Field(default_factory=Stop, description="When the run ends.")
     restarts: Restarts = Field(default_factory=Restarts, description="What the run may suffer before it is given up.")
@@ -169,5 +190,7 @@ class TrainingJobStatus(StatusModel):
     restarts: int = Field(default=0, description="Failures of pods that the run recovered from.")
     checkpoint: CheckpointStatus | None = Field(default=None, description="Newest checkpoint; a restart resumes there.")
     model: ModelVersionReference | None = Field(default=None, description="The version that the run made.")
-    metrics: dict[str, str] | None = Field(default=None, description="Figures of the version on the test split, for example accuracy.")
+    metrics: dict[str, str] | None = Field(
+        default=None, description="Figures of the version on the test split, for example accuracy."
+    )
     conditions: Conditions
