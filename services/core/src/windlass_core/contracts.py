@@ -165,10 +165,9 @@ class RunResult(Contract):
         while result.dataset and result.dataset.columns and _size(result) > TERMINATION_MESSAGE_BYTES:
             shorter = result.dataset.model_copy(update={"columns": result.dataset.columns[:-1]})
             result = result.model_copy(update={"dataset": shorter})
-        while (excess := _size(result) - TERMINATION_MESSAGE_BYTES) > 0 and result.message:
-            # At least an eighth goes in each round: JSON escapes make the byte count of a cut hard to foresee.
-            keep = max(0, len(result.message) - max(excess, len(result.message) // 8 + 1))
-            result = result.model_copy(update={"message": result.message[:keep]})
+        while result.message and _size(result) > TERMINATION_MESSAGE_BYTES:
+            # An eighth at a time: JSON escapes and UTF-8 make the bytes of a cut hard to foresee.
+            result = result.model_copy(update={"message": result.message[: len(result.message) * 7 // 8]})
         return result.to_json_text()
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import obstore
 from obstore.exceptions import (
@@ -79,6 +79,7 @@ class Store:
 
         Raises:
             BadConfiguration: the URL is missing or of another kind, or the namespace is not one.
+            Unavailable: the folder cannot be made.
         """
         environment = os.environ if environment is None else environment
         url = environment.get(URL_VARIABLE, "")
@@ -234,7 +235,8 @@ def _open_root(url: str, namespace: str, environment: Mapping[str, str]) -> "Obj
                 retry_config=_RETRY,
             )
         case "file":
-            return LocalStore(Path(split.path) / namespace, mkdir=True, automatic_cleanup=False)
+            with _translated(""):
+                return LocalStore(Path(unquote(split.path)) / namespace, mkdir=True, automatic_cleanup=False)
         case "memory":
             return MemoryStore()
         case _:

@@ -1,0 +1,163 @@
+"""The store keeps bytes within one namespace, and exactly one of many creators wins. The same table for a folder and for S3."""
+
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import anyio
+import duckdb
+import pyarrow as pa
+import pyarrow.fs
+import pyarrow.parquet
+import pytest
+
+from windlass_core.errors import BadConfiguration, Conflict, NotFound, Unavailable, WindlassError
+from windlass_core.store import Store, checked, path_of
+
+
+@pytest.fixture
+def store(store_environment: dict[str, str]) -> Store:
+    return Store.open("team", store_environment)
+
+
+def test_what_was_written_is_read_back_listed_and_found(store: Store) -> None:
+    store.write("raw/a/x.csv", b"1")
+    store.write("raw/b/y.csv", b"22")
+    assert store.read("raw/a/x.csv") == b"1"
+    assert {(entry.path, entry.bytes) for entry in store.list("raw")} == {("raw/a/x.csv", 1), ("raw/b/y.csv", 2)}
+    assert store.folders("raw") == ["a", "b"]
+    assert store.head("raw/b/y.csv").bytes == 2
+
+
+def test_a_prefix_is_a_folder_not_the_start_of_a_name(store: Store) -> None:
+    store.write("models/digits/1/claim.json", b"{}")
+    store.write("models/digits-large/7/claim.json", b"{}")
+    assert [entry.path for entry in store.list("models/digits")] == ["models/digits/1/claim.json"]
+    assert store.folders("models/digits") == ["1"]
+
+
+def test_a_second_creator_is_refused_and_the_first_content_stays(store: Store) -> None:
+    store.create("claim", b"first")
+    with pytest.raises(Conflict):
+        store.create("claim", b"second")
+    assert store.read("claim") == b"first"
+
+
+def test_a_repeated_create_of_the_same_content_succeeds_because_an_answer_may_have_been_lost(store: Store) -> None:
+    store.create("claim", b"same")
+    store.create("claim", b"same")
+
+
+def test_of_sixteen_creators_at_once_exactly_one_wins(store: Store) -> None:
+    start = threading.Barrier(16)
+    won: list[int] = []
+
+    def create(number: int) -> None:
+        start.wait()
+        try:
+            store.create("race", b"%d" % number)
+        except Conflict:
+            return
+        won.append(number)
+
+    threads = [threading.Thread(target=create, args=(number,)) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(won) == 1
+    assert store.read("race") == b"%d" % won[0]
+
+
+def test_a_large_file_is_uploaded_in_parts_and_downloaded_with_its_digest(store: Store, tmp_path: Path) -> None:
+    # 12 MiB is more than two parts of a multipart upload.
+    source = tmp_path / "source"
+    source.write_bytes(bytes(range(256)) * 48 * 1024)
+    store.upload("large", source)
+    digest = store.download("large", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == source.read_bytes()
+    assert digest.startswith("sha256:")
+
+
+def test_a_stream_that_breaks_leaves_nothing(store: Store) -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        yield b"x" * 6 * 1024 * 1024
+        raise ConnectionError("the client went away")
+
+    async def upload() -> None:
+        await store.upload_stream("raw/broken", broken())
+
+    with pytest.raises((WindlassError, ConnectionError)):
+        anyio.run(upload)
+    with pytest.raises(NotFound):
+        store.head("raw/broken")
+
+
+def test_namespaces_do_not_see_each_other(store: Store, store_environment: dict[str, str]) -> None:
+    store.write("raw/secret.csv", b"x")
+    other = Store.open("other", store_environment)
+    assert list(other.list("raw")) == []
+    with pytest.raises(NotFound):
+        other.read("raw/secret.csv")
+
+
+def test_reading_and_deleting_what_is_not_there(store: Store) -> None:
+    with pytest.raises(NotFound, match="nothing is at store://raw/absent"):
+        store.read("raw/absent")
+    store.delete(["raw/absent"])
+    assert store.folders("nothing") == []
+
+
+def test_duckdb_reads_one_file_and_a_glob_by_their_uri(store: Store) -> None:
+    store.write("raw/a.csv", b"x,y\n1,2\n")
+    store.write("raw/b.csv", b"x,y\n3,4\n")
+    connection = duckdb.connect()
+    connection.register_filesystem(store.filesystem())
+    assert connection.sql("SELECT * FROM read_csv('store://raw/a.csv')").fetchall() == [(1, 2)]
+    assert connection.sql("SELECT * FROM read_csv('store://raw/*.csv') ORDER BY x").fetchall() == [(1, 2), (3, 4)]
+
+
+def test_pyarrow_writes_and_reads_parquet(store: Store) -> None:
+    filesystem = pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(store.filesystem()))
+    table = pa.table({"a": [1, 2, 3]})
+    pyarrow.parquet.write_table(table, "parts/one.parquet", filesystem=filesystem)
+    assert pyarrow.parquet.read_table("parts/one.parquet", filesystem=filesystem).equals(table)
+
+
+@pytest.mark.parametrize("path", ["", "/etc/passwd", "../other/raw/x", "raw//x", "raw/./x", "raw/../../x", "raw/\nx"])
+def test_a_path_that_leaves_the_namespace_is_refused(path: str) -> None:
+    with pytest.raises(BadConfiguration, match="is not a path in the store"):
+        checked(path)
+
+
+@pytest.mark.parametrize(
+    ("uri", "path"),
+    [("store://raw/x.csv", "raw/x.csv"), ("store://raw/folder/", "raw/folder/"), ("store://raw/*.csv", "raw/*.csv")],
+)
+def test_a_uri_names_a_path_of_the_namespace(uri: str, path: str) -> None:
+    assert path_of(uri) == path
+
+
+@pytest.mark.parametrize("uri", ["s3://bucket/x", "raw/x.csv", "store:///x", "store://", "store://../x"])
+def test_another_uri_is_refused(uri: str) -> None:
+    with pytest.raises(BadConfiguration):
+        path_of(uri)
+
+
+@pytest.mark.parametrize("url", ["", "http://host/bucket", "bucket", "ftp://x"])
+def test_a_store_url_of_another_kind_is_refused_with_what_is_allowed(url: str) -> None:
+    with pytest.raises(BadConfiguration, match="must be s3://"):
+        Store.open("team", {"WINDLASS_STORE_URL": url})
+
+
+@pytest.mark.parametrize("namespace", ["", "Team", "a/b", "..", "-a", "a" * 64])
+def test_what_is_no_namespace_is_refused(namespace: str) -> None:
+    with pytest.raises(BadConfiguration, match="is not a Kubernetes namespace"):
+        Store.open(namespace, {"WINDLASS_STORE_URL": "memory:///"})
+
+
+def test_a_folder_that_cannot_be_written_is_said_to_be_unavailable(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("a file where a folder is needed")
+    with pytest.raises(Unavailable, match="does not answer"):
+        Store.open("team", {"WINDLASS_STORE_URL": f"file://{blocked}"}).write("x", b"1")
