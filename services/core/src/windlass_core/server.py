@@ -1,0 +1,153 @@
+"""Running an ASGI application: in the foreground until SIGTERM with a drain, or in a thread beside a run.
+
+Always uvloop and httptools, by name: uvicorn's `auto` falls back silently to an event loop and a parser several times slower.
+Knows no routes: `serving.py` makes the applications.
+"""
+
+import logging
+import signal
+import socket
+import threading
+import time
+from contextlib import suppress
+from types import FrameType, TracebackType
+from typing import Self
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from windlass_core.contracts import RUN_PORT
+from windlass_core.errors import Unavailable
+
+ALL_INTERFACES = ""
+
+# After SIGTERM new requests still arrive until every node has heard that the pod is leaving; that takes about a second.
+DRAIN_DELAY_SECONDS = 3.0
+# Requests in flight get this long. With the delay it stays under the 30 s that Kubernetes grants a pod by default.
+DRAIN_SECONDS = 20
+# Of a server beside a run: the run is over, and nobody waits for more than one small answer.
+BACKGROUND_DRAIN_SECONDS = 1
+# Longer than the 60 s after which most clients and proxies drop an idle connection, so that they and not we close it:
+# a connection closed by the server while a request is on its way is a failed request.
+KEEP_ALIVE_SECONDS = 75
+# Connections that may wait to be accepted while a burst arrives; the kernel caps it by net.core.somaxconn.
+BACKLOG = 4096
+# A lifespan that opens what it needs takes seconds; one that takes longer hangs.
+START_SECONDS = 120.0
+
+_CLOSE = ("connection", "close")
+_log = logging.getLogger(__name__)
+
+
+def serve(
+    app: ASGIApp,
+    port: int = RUN_PORT,
+    *,
+    host: str = ALL_INTERFACES,
+    drain_delay: float = DRAIN_DELAY_SECONDS,
+    drain: int = DRAIN_SECONDS,
+) -> None:
+    """Serve until SIGTERM; then answer on for `drain_delay` seconds, asking clients to leave, and finish what is in flight.
+
+    Args:
+        app: the application.
+        port: to listen on, all addresses, IPv4 and IPv6.
+        host: another address to listen on.
+        drain_delay: seconds between SIGTERM and the moment when no new connection is accepted.
+        drain: seconds that requests in flight get after it.
+
+    Raises:
+        Unavailable: the port is taken.
+        SystemExit: the application's lifespan failed to start.
+    """
+    listener = _listen(host, port)
+    _log.info("listening", extra={"port": listener.getsockname()[1]})
+    with listener:
+        _Server(app, drain_delay=drain_delay, drain=drain).run(sockets=[listener])
+
+
+class BackgroundServer:
+    """Serves an application in a thread while the `with` block runs.
+
+    Raises:
+        Unavailable: the port is taken, or the application did not start.
+    """
+
+    def __init__(self, app: ASGIApp, port: int = RUN_PORT, *, host: str = ALL_INTERFACES) -> None:
+        self._server = _Server(app, drain_delay=0, drain=BACKGROUND_DRAIN_SECONDS)
+        self._address = (host, port)
+        self.port = port
+
+    def __enter__(self) -> Self:
+        self._listener = _listen(*self._address)
+        self.port = self._listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._run, name="background-server", daemon=True)
+        self._thread.start()
+        self._server.settled.wait(START_SECONDS)
+        if not self._server.started:
+            raise Unavailable("the HTTP server of this run did not start")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._server.should_exit = True
+        self._thread.join(BACKGROUND_DRAIN_SECONDS * 5)
+
+    def _run(self) -> None:
+        try:
+            # uvicorn ends a process whose application does not start; here that is told by `__enter__`.
+            with self._listener, suppress(SystemExit):
+                self._server.run(sockets=[self._listener])
+        finally:
+            self._server.settled.set()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn with a delay between SIGTERM and the end of accepting."""
+
+    def __init__(self, app: ASGIApp, *, drain_delay: float, drain: int) -> None:
+        config = uvicorn.Config(
+            app,
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            log_config=None,  # its loggers pass on to the root, which log.py has configured
+            access_log=False,  # RequestMiddleware logs with the request id
+            server_header=False,
+            backlog=BACKLOG,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=drain,
+        )
+        super().__init__(config)
+        self._drain_delay = drain_delay
+        self._leave_at: float | None = None
+        self.settled = threading.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.settled.set()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if sig != signal.SIGTERM or self._leave_at is not None:
+            super().handle_exit(sig, frame)
+            return
+        _log.info("draining", extra={"delay": self._drain_delay})
+        self._leave_at = time.monotonic() + self._drain_delay
+        # uvicorn adds these to every response and rebuilds its own list from the first once a second.
+        self.config.headers.append(_CLOSE)
+        self.config.encoded_headers.append((_CLOSE[0].encode(), _CLOSE[1].encode()))
+        self.server_state.default_headers = [*self.server_state.default_headers, self.config.encoded_headers[-1]]
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._leave_at is not None and time.monotonic() >= self._leave_at:
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    both = host == ALL_INTERFACES and socket.has_dualstack_ipv6()
+    try:
+        if both:
+            return socket.create_server((host, port), family=socket.AF_INET6, dualstack_ipv6=True)
+        return socket.create_server((host, port))
+    except OSError as error:
+        raise Unavailable(f"port {port} cannot be listened on: {error.strerror}") from error
