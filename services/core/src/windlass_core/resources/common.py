@@ -1,13 +1,13 @@
 """What the four kinds have in common: the strict base model, conditions, resource requests, names.
 
-Knows nothing of a cluster: these are values. The chart's CRDs are generated from the kinds (see `crd.py`), so every field
-carries the sentence that `kubectl explain` shows.
+Knows nothing of a cluster: these are values. The chart's CRDs are generated from the kinds (see `windlass_core.crd`), so
+every field carries the sentence that `kubectl explain` shows.
 """
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 API_GROUP = "windlass.dev"
@@ -17,16 +17,47 @@ API_GROUP_VERSION = f"{API_GROUP}/{API_VERSION}"
 # Kubernetes names of children are "<prefix>-<name>-<suffix>" and must stay DNS labels (63 characters); pods of an Indexed
 # Job append their index. 40 leaves room for all of ours.
 NAME_MAX_LENGTH = 40
-
-ObjectName = Annotated[str, Field(min_length=1, max_length=NAME_MAX_LENGTH, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
-VersionNumber = Annotated[int, Field(ge=1, le=2**31 - 1)]
-# What Kubernetes accepts as a quantity, as far as a pattern can tell; the API server checks the pod itself.
-Quantity = Annotated[str, Field(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$")]
+# JSON schema keyword beside a pattern: what a user reads, instead of the pattern, when a value does not match it.
+PATTERN_MESSAGE = "x-windlass-pattern-message"
+# JSON schema keyword of a field that takes `2` and `"500m"` alike.
+INT_OR_STRING = "x-kubernetes-int-or-string"
 
 
 def rules(*pairs: tuple[str, str]) -> dict[str, Any]:
     """JSON schema extra that carries CEL rules: pairs of (rule, message for the user)."""
     return {"x-kubernetes-validations": [{"rule": rule, "message": message} for rule, message in pairs]}
+
+
+def _quantity_text(value: Any) -> Any:
+    """`cpu: 2` in YAML is a number; a bool is one too in Python, and no quantity."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+ObjectName = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=NAME_MAX_LENGTH,
+        pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+        json_schema_extra={
+            PATTERN_MESSAGE: "a name has small letters, digits and hyphens, and begins and ends with a letter or a digit"
+        },
+    ),
+]
+VersionNumber = Annotated[int, Field(ge=1, le=2**31 - 1)]
+# What Kubernetes accepts as a quantity, as far as a pattern can tell; the API server checks the pod itself.
+Quantity = Annotated[
+    str,
+    Field(
+        max_length=32,
+        pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$",
+        json_schema_extra={
+            INT_OR_STRING: True,
+            PATTERN_MESSAGE: "a quantity is a number with or without a unit, for example 2, 500m, 512Mi or 4Gi",
+        },
+    ),
+    BeforeValidator(_quantity_text),  # last: constraints after it would not reach the schema
+]
 
 
 class ResourceModel(BaseModel):

@@ -4,7 +4,14 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from windlass_core.resources.common import ComputeResources, Conditions, ResourceModel, StatusModel, rules
+from windlass_core.resources.common import (
+    PATTERN_MESSAGE,
+    ComputeResources,
+    Conditions,
+    ResourceModel,
+    StatusModel,
+    rules,
+)
 
 ColumnName = Annotated[str, Field(min_length=1, max_length=256)]
 ColumnNames = Annotated[list[ColumnName], Field(min_length=1, max_length=1024)]
@@ -16,9 +23,11 @@ class Source(ResourceModel):
     uri: str = Field(
         description="A file, a folder (ends with /) or a glob in the store: store://raw/digits.csv means raw/digits.csv "
         "of this object's own namespace.",
-        min_length=9,
         max_length=1024,
-        pattern=r"^store://[^/].*$",
+        pattern=r"^store://[^/]",
+        json_schema_extra={
+            PATTERN_MESSAGE: "a source begins with store://, for example store://raw/digits.csv for an uploaded digits.csv"
+        },
     )
     format: Literal["auto", "csv", "json", "parquet"] = Field(
         default="auto",
