@@ -1,0 +1,114 @@
+# The same targets on a laptop and in CI. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+IN := $(VENV)/bin
+PACKAGES := operator services/core services/preprocess services/train services/infer
+SOURCES := operator/src services/core/src services/preprocess/src services/train/src services/infer/src
+CLUSTER_TOOL := $(PYTHON) tests/cluster
+# Puts kubectl, helm and the cluster's KUBECONFIG into the shell of a recipe.
+WITH_CLUSTER := eval "$$($(CLUSTER_TOOL) env)" &&
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+##@ Use
+
+.PHONY: up
+up: $(VENV)/.quickstart ## From a fresh machine to a prediction: cluster, images, chart, example
+	@$(CLUSTER_TOOL) up --images
+	@$(WITH_CLUSTER) $(PYTHON) examples/quickstart.py --images "$$($(CLUSTER_TOOL) images-file)" --python $(IN)/python
+
+.PHONY: down
+down: ## End the cluster and all that it left on the machine; caches stay
+	@$(CLUSTER_TOOL) down
+
+.PHONY: env
+env: ## Print shell code to eval: KUBECONFIG, and kubectl and helm on the PATH
+	@$(CLUSTER_TOOL) env
+
+.PHONY: images
+images: ## Build and push the images whose content changed
+	@$(CLUSTER_TOOL) images
+
+##@ Check
+
+.PHONY: check
+check: $(VENV)/.dev ## Lint, types, import directions, generated files current
+	$(IN)/ruff check .
+	$(IN)/ruff format --check .
+	$(IN)/mypy $(SOURCES)
+	$(IN)/lint-imports
+	$(IN)/python -m windlass_core.generate --check
+
+.PHONY: test
+test: check unit chart e2e ## Everything: check, unit, chart and end-to-end tests
+
+.PHONY: unit
+unit: $(VENV)/.dev ## Tests that need no cluster
+	@$(CLUSTER_TOOL) binaries
+	$(WITH_CLUSTER) $(IN)/pytest tests --ignore=tests/e2e --ignore=tests/charts
+
+.PHONY: chart
+chart: $(VENV)/.dev ## Tests of the chart: lint, render, schema, pod security
+	@$(CLUSTER_TOOL) binaries
+	$(WITH_CLUSTER) $(IN)/pytest tests/charts
+
+.PHONY: e2e
+e2e: $(VENV)/.dev ## End-to-end tests on the running cluster; brings one up if there is none
+	@$(CLUSTER_TOOL) up --images
+	$(WITH_CLUSTER) WINDLASS_IMAGES="$$($(CLUSTER_TOOL) images-file)" $(IN)/pytest tests/e2e
+
+.PHONY: bench
+bench: $(VENV)/.dev ## Benchmarks on the running cluster: ratios against baselines of the same run
+	@$(CLUSTER_TOOL) up --images
+	$(WITH_CLUSTER) $(IN)/python bench/run.py
+
+##@ Maintain
+
+.PHONY: generate
+generate: $(VENV)/.dev ## Write what is generated from the models: CRDs and the field reference
+	$(IN)/python -m windlass_core.generate
+
+.PHONY: format
+format: $(VENV)/.dev ## Format the code
+	$(IN)/ruff check --fix .
+	$(IN)/ruff format .
+
+.PHONY: constraints
+constraints: $(VENV)/.dev ## Resolve the newest versions within the ranges into constraints.txt
+	@{ grep '^#' constraints.txt; \
+	   printf '%s\n' uv hatchling "windlass-core[store,serving] @ file://$(CURDIR)/services/core" \
+	     "windlass-preprocess[run] @ file://$(CURDIR)/services/preprocess" "windlass-train @ file://$(CURDIR)/services/train" \
+	     "windlass-infer @ file://$(CURDIR)/services/infer" "windlass-operator @ file://$(CURDIR)/operator" \
+	   | $(IN)/uv pip compile --quiet --upgrade --python-version 3.11 --group quickstart --group dev --no-header --no-annotate - \
+	   | grep -v '^windlass'; } > constraints.txt.new
+	@mv constraints.txt.new constraints.txt
+
+.PHONY: clean
+clean: ## Remove the virtual environment and tool caches of this folder
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+# Only what changes the environment makes it again; both stamps live inside it.
+$(IN)/uv: constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Windlass needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) --version). Set PYTHON=..." >&2; exit 1; }
+	@echo "==> Making $(VENV)"
+	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@$(IN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	@touch $@
+
+$(VENV)/.quickstart: $(IN)/uv pyproject.toml constraints.txt
+	@echo "==> Installing scikit-learn, which ships the example's data, into $(VENV)"
+	@$(IN)/uv pip install --quiet --python $(IN)/python --constraint constraints.txt --group quickstart
+	@touch $@
+
+$(VENV)/.dev: $(IN)/uv pyproject.toml constraints.txt $(addsuffix /pyproject.toml,$(PACKAGES))
+	@echo "==> Installing what checks and tests need into $(VENV) (torch among it: 4.7 GB, about a minute)"
+	@$(IN)/uv pip install --quiet --python $(IN)/python --constraint constraints.txt --group quickstart --group dev \
+	  --editable operator --editable "services/core[store,serving]" --editable "services/preprocess[run]" \
+	  --editable services/train --editable services/infer
+	@touch $@
