@@ -1,0 +1,192 @@
+"""Turns requests that wait at the same time into batches for one engine, on a thread of its own.
+
+The rule is work-conserving: whenever the engine is free it takes what is queued, up to MAX_BATCH_ROWS, and it never waits for
+more. On a CPU waiting only adds latency; batches grow by themselves while the engine is busy.
+
+    submit   (event loop)      queue a request, or refuse it when too much waits
+    _take    (engine thread)   what is queued now
+    _answer  (engine thread)   run it; if that raises, run each request alone, so that only the guilty one fails
+    _deliver (event loop)      rows back to the futures of those who sent them
+
+Everything counted is counted on the event loop, so there is no lock. Knows no protocol and no model, only rows of features.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from threading import Thread
+
+import numpy as np
+
+from windlass_core.errors import Unavailable
+from windlass_infer.engine import Engine, Floats, Outputs
+from windlass_infer.errors import Overloaded, PredictionFailed
+from windlass_infer.metrics import Measurements
+
+# Beyond this the fixed cost of a run is spread thin (a fifteenth of a batch of a tiny network on ONNX Runtime), and more rows
+# would only make the first caller of a batch wait for the last.
+MAX_BATCH_ROWS = 128
+# Rows that may wait: 32 full batches. An early 429, after which another pod can answer, serves a client better than a long queue.
+MAX_WAITING_ROWS = 4096
+RETRY_AFTER_SECONDS = 1
+
+log = logging.getLogger(__name__)
+
+Answer = Outputs | Exception
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """One request in the queue."""
+
+    features: Floats
+    future: "asyncio.Future[Outputs]"
+    since: float
+
+
+class Batcher:
+    """A queue in front of an engine. Made and used on the event loop; `close` ends its thread and the engine."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        measurements: Measurements,
+        *,
+        max_batch_rows: int = MAX_BATCH_ROWS,
+        max_waiting_rows: int = MAX_WAITING_ROWS,
+    ) -> None:
+        self._engine = engine
+        self._measurements = measurements
+        self._max_batch_rows = max_batch_rows
+        self._max_waiting_rows = max_waiting_rows
+        self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
+        self._held: list[_Waiting | None] = []  # taken from the queue, but not for the batch before
+        self._rows_in_flight = 0
+        self._closed = False
+        self._loop = asyncio.get_running_loop()
+        self._thread = Thread(target=self._work, name="engine", daemon=True)
+        self._thread.start()
+
+    def submit(self, features: Floats) -> "asyncio.Future[Outputs]":
+        """Queue rows for the engine.
+
+        Args:
+            features: float32 of shape [rows, features], at least one row.
+
+        Returns:
+            A future of the outputs for just these rows. It fails with PredictionFailed when the engine raises for them.
+            Cancelling it takes the rows out of the queue, if the engine has not taken them yet.
+
+        Raises:
+            Overloaded: too many rows wait. A request that alone is larger than the queue is taken when nothing else waits.
+            Unavailable: the server is stopping.
+        """
+        if self._closed:
+            raise Unavailable("this server is stopping; send the request again")
+        rows = len(features)
+        if self._rows_in_flight and self._rows_in_flight + rows > self._max_waiting_rows:
+            self._measurements.shed.inc()
+            raise Overloaded(f"{self._rows_in_flight} rows wait already; try again in {RETRY_AFTER_SECONDS} s")
+        future: asyncio.Future[Outputs] = self._loop.create_future()
+        self._count(rows)
+        self._queue.put(_Waiting(features, future, time.perf_counter()))
+        return future
+
+    async def close(self) -> None:
+        """Answer what is queued, then end the thread and close the engine."""
+        if not self._closed:
+            self._closed = True
+            self._queue.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    def _work(self) -> None:
+        while batch := self._take():
+            wanted = [waiting for waiting in batch if not waiting.future.cancelled()]
+            answers = self._answer(wanted) if wanted else []
+            self._loop.call_soon_threadsafe(self._deliver, batch, wanted, answers)
+        self._engine.close()
+
+    def _take(self) -> list[_Waiting]:
+        """What is queued, at least one request and, beyond the first, at most `max_batch_rows`; empty when closed."""
+        batch: list[_Waiting] = []
+        rows = 0
+        while True:
+            try:
+                waiting = self._held.pop() if self._held else self._queue.get(block=not batch)
+            except Empty:
+                return batch
+            if waiting is None or (batch and rows + len(waiting.features) > self._max_batch_rows):
+                # The end, when it comes behind other requests, is found again by the next call.
+                if batch:
+                    self._held.append(waiting)
+                return batch
+            batch.append(waiting)
+            rows += len(waiting.features)
+
+    def _answer(self, batch: Sequence[_Waiting]) -> Sequence[Answer]:
+        started = time.perf_counter()
+        for waiting in batch:
+            self._measurements.queue_seconds.observe(started - waiting.since)
+        sizes = [len(waiting.features) for waiting in batch]
+        self._measurements.batch_rows.observe(sum(sizes))
+        try:
+            joined = batch[0].features if len(batch) == 1 else np.concatenate([waiting.features for waiting in batch])
+            answers: Sequence[Answer] = _split(self._run(joined), sizes)
+        except Exception as error:  # noqa: BLE001  # an engine may raise anything, and the thread must live
+            answers = self._failed(batch, error)
+        self._measurements.compute_seconds.observe(time.perf_counter() - started)
+        return answers
+
+    def _failed(self, batch: Sequence[_Waiting], error: Exception) -> Sequence[Answer]:
+        """Answers after a run that raised: each request again, alone."""
+        self._measurements.failures.inc()
+        log.error("the engine raised for a batch of %d requests", len(batch), exc_info=error)
+        if len(batch) > 1:
+            return [self._answer_alone(waiting) for waiting in batch]
+        return [PredictionFailed("the model's program failed on this request; the service's log tells why")]
+
+    def _answer_alone(self, waiting: _Waiting) -> Answer:
+        try:
+            return self._run(waiting.features)
+        except Exception as error:  # noqa: BLE001  # as above
+            return self._failed([waiting], error)[0]
+
+    def _run(self, features: Floats) -> Outputs:
+        """The engine's outputs, in pieces of at most `max_batch_rows`; each must have as many rows as went in."""
+        pieces = [
+            self._engine.run(features[start : start + self._max_batch_rows])
+            for start in range(0, len(features), self._max_batch_rows)
+        ]
+        outputs = pieces[0]
+        if len(pieces) > 1:
+            outputs = {name: np.concatenate([piece[name] for piece in pieces]) for name in outputs}
+        for name, values in outputs.items():
+            if len(values) != len(features):
+                raise ValueError(f"output '{name}' has {len(values)} rows for {len(features)} rows of input")
+        return outputs
+
+    def _deliver(self, batch: Sequence[_Waiting], wanted: Sequence[_Waiting], answers: Sequence[Answer]) -> None:
+        self._count(-sum(len(waiting.features) for waiting in batch))
+        for waiting, answer in zip(wanted, answers, strict=True):
+            if waiting.future.done():
+                continue
+            if isinstance(answer, Exception):
+                waiting.future.set_exception(answer)
+            else:
+                waiting.future.set_result(answer)
+
+    def _count(self, rows: int) -> None:
+        self._rows_in_flight += rows
+        self._measurements.waiting_rows.set(self._rows_in_flight)
+
+
+def _split(outputs: Outputs, sizes: Sequence[int]) -> list[Outputs]:
+    """The rows of each request, in the order of the batch."""
+    if len(sizes) == 1:
+        return [outputs]
+    bounds = np.cumsum(sizes)[:-1].tolist()
+    columns = {name: np.split(values, bounds) for name, values in outputs.items()}
+    return [{name: pieces[index] for name, pieces in columns.items()} for index in range(len(sizes))]

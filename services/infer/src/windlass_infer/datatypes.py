@@ -1,0 +1,214 @@
+"""The tensor datatypes of the Open Inference Protocol v2 and their two forms on the wire: JSON values and raw bytes.
+
+Everything here is pure and trusts nothing: a value of the wrong type, a shape that lies or a length that points past the end is
+a `BadRequest` with a sentence, never another exception. Knows no requests and no models: `protocol.py` puts messages on top.
+
+Raw bytes are little-endian and row-major; BYTES elements are a 4-byte length followed by that many bytes; BOOL is one byte.
+Source: the tensor data sections of the Open Inference Protocol and of Triton's binary tensor data extension.
+"""
+
+import math
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from windlass_infer.errors import BadRequest
+
+# More dimensions than any model here has; bounds the work that a shape can cause.
+MAX_RANK = 8
+# A dimension beyond this cannot fit any body that is accepted; also keeps products of dimensions within 64 bits a factor.
+MAX_DIMENSION = 2**31 - 1
+
+BYTES = "BYTES"
+BOOL = "BOOL"
+_LENGTH = struct.Struct("<I")
+
+
+@dataclass(frozen=True)
+class Datatype:
+    """One datatype: its numpy type (None for BYTES) and the types that its values have in JSON (none: binary only)."""
+
+    name: str
+    dtype: np.dtype[Any] | None
+    json_types: frozenset[type]
+
+
+def _of(name: str, dtype: str, *json_types: type) -> Datatype:
+    return Datatype(name, np.dtype(dtype), frozenset(json_types))
+
+
+DATATYPES: dict[str, Datatype] = {
+    datatype.name: datatype
+    for datatype in (
+        _of(BOOL, "?", bool),
+        _of("UINT8", "u1", int),
+        _of("UINT16", "<u2", int),
+        _of("UINT32", "<u4", int),
+        _of("UINT64", "<u8", int),
+        _of("INT8", "i1", int),
+        _of("INT16", "<i2", int),
+        _of("INT32", "<i4", int),
+        _of("INT64", "<i8", int),
+        _of("FP16", "<f2"),  # JSON has no form of it that gives the same bits back
+        _of("FP32", "<f4", int, float),
+        _of("FP64", "<f8", int, float),
+        Datatype(BYTES, None, frozenset({str})),
+    )
+}
+
+# Numbers of any width that a numeric column takes.
+NUMERIC = frozenset(DATATYPES) - {BYTES, BOOL}
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One named tensor. BYTES tensors are object arrays of str: every text that we take or give is UTF-8."""
+
+    name: str
+    datatype: str
+    values: NDArray[Any]
+
+
+def datatype_of(name: object, *, tensor: str) -> Datatype:
+    """The datatype of that name. Raises BadRequest."""
+    known = DATATYPES.get(name) if isinstance(name, str) else None
+    if known is None:
+        raise BadRequest(f"tensor '{tensor}': datatype {shown(name)} is not one of {', '.join(DATATYPES)}")
+    return known
+
+
+def shape_of(shape: object, *, tensor: str) -> tuple[int, ...]:
+    """The dimensions, if they are a list of whole numbers that a tensor can have. Raises BadRequest."""
+    if not isinstance(shape, list) or not 1 <= len(shape) <= MAX_RANK:
+        raise BadRequest(f"tensor '{tensor}': shape must be a list of 1 to {MAX_RANK} whole numbers, not {shown(shape)}")
+    if any(type(size) is not int or not 0 <= size <= MAX_DIMENSION for size in shape):
+        raise BadRequest(f"tensor '{tensor}': shape {shown(shape)} must hold whole numbers from 0 to {MAX_DIMENSION}")
+    return tuple(shape)
+
+
+def from_json(name: str, datatype: Datatype, shape: tuple[int, ...], data: object) -> Tensor:
+    """A tensor from JSON values, nested as the shape says or flat in row-major order.
+
+    Raises:
+        BadRequest: values of another type, another number of them, or beyond the range of the datatype.
+    """
+    if not datatype.json_types:
+        raise BadRequest(f"tensor '{name}': {datatype.name} has no exact form in JSON; send it as binary data or as FP32")
+    if not isinstance(data, list):
+        raise BadRequest(f"tensor '{name}': data must be a list, not {shown(data)}")
+    flat = _flattened(name, shape, data)
+    strangers = set(map(type, flat)) - datatype.json_types
+    if strangers:
+        index = next(index for index, value in enumerate(flat) if type(value) in strangers)
+        raise BadRequest(f"tensor '{name}': value {index} is {shown(flat[index])}, which is not {_article(datatype.name)}")
+    if datatype.dtype is None:
+        return Tensor(name, datatype.name, _objects(flat, shape))
+    return Tensor(name, datatype.name, _numbers(name, datatype, flat).reshape(shape))
+
+
+def from_bytes(name: str, datatype: Datatype, shape: tuple[int, ...], raw: memoryview) -> Tensor:
+    """A tensor from its raw bytes. Numbers are not copied: they are a read-only view of `raw`.
+
+    Raises:
+        BadRequest: the number of bytes is not that of the shape, or the bytes are no values of the datatype.
+    """
+    count = math.prod(shape)
+    if datatype.dtype is None:
+        return Tensor(name, datatype.name, _objects(_texts(name, raw, count), shape))
+    expected = count * datatype.dtype.itemsize
+    if len(raw) != expected:
+        raise BadRequest(
+            f"tensor '{name}': shape {list(shape)} of {datatype.name} takes {expected} bytes, but {len(raw)} were sent"
+        )
+    values: NDArray[Any] = np.frombuffer(raw, dtype=np.uint8 if datatype.name == BOOL else datatype.dtype)
+    if datatype.name == BOOL:
+        if values.size and values.max() > 1:
+            raise BadRequest(f"tensor '{name}': a BOOL is one byte, 0 or 1, but one is {int(values.max())}")
+        values = values.view(np.bool_)
+    return Tensor(name, datatype.name, values.reshape(shape))
+
+
+def to_bytes(tensor: Tensor) -> bytes:
+    """The raw bytes of a tensor, as `from_bytes` reads them."""
+    datatype = DATATYPES[tensor.datatype]
+    if datatype.dtype is None:
+        encoded = [str(text).encode() for text in tensor.values.ravel()]
+        return b"".join(chain.from_iterable((_LENGTH.pack(len(text)), text) for text in encoded))
+    return np.ascontiguousarray(tensor.values, dtype=datatype.dtype).tobytes()
+
+
+def shown(value: object) -> str:
+    """A value as it may stand in an error sentence: short, whatever a client sent."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _flattened(name: str, shape: tuple[int, ...], data: list[Any]) -> list[Any]:
+    """The values in row-major order, checked against the shape."""
+    count = math.prod(shape)
+    flat = data
+    if data and type(data[0]) is list:
+        if len(data) != shape[0]:
+            raise BadRequest(f"tensor '{name}': shape {list(shape)} says {shape[0]} rows, but data has {len(data)}")
+        for size in shape[1:]:
+            # A list beside a bare value, or a list of another length, cannot be the shape that was declared.
+            if set(map(type, flat)) != {list} or set(map(len, flat)) != {size}:
+                raise BadRequest(f"tensor '{name}': data is not nested as shape {list(shape)} says")
+            flat = list(chain.from_iterable(flat))
+    if len(flat) != count:
+        raise BadRequest(f"tensor '{name}': shape {list(shape)} takes {count} values, but data has {len(flat)}")
+    return flat
+
+
+def _numbers(name: str, datatype: Datatype, flat: Sequence[Any]) -> NDArray[Any]:
+    assert datatype.dtype is not None  # noqa: S101  # BYTES was handled by the caller
+    try:
+        with np.errstate(over="ignore"):
+            values = np.array(flat, dtype=datatype.dtype)
+    except OverflowError:
+        raise BadRequest(f"tensor '{name}': a value lies beyond the range of {datatype.name}") from None
+    # JSON has no NaN and no infinity, so one here was a number too large for the datatype.
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        index = int(np.flatnonzero(~np.isfinite(values))[0])
+        raise BadRequest(f"tensor '{name}': value {index} is {shown(flat[index])}, beyond the range of {datatype.name}")
+    return values
+
+
+def _texts(name: str, raw: memoryview, count: int) -> list[str]:
+    if count > len(raw) // _LENGTH.size:
+        least = count * _LENGTH.size
+        raise BadRequest(f"tensor '{name}': {count} BYTES values take at least {least} bytes, but {len(raw)} were sent")
+    texts: list[str] = []
+    offset = 0
+    for index in range(count):
+        start = offset + _LENGTH.size
+        length = _LENGTH.unpack_from(raw, offset)[0] if start <= len(raw) else 0
+        if start + length > len(raw):
+            raise BadRequest(f"tensor '{name}': BYTES value {index} points past the end of the tensor's {len(raw)} bytes")
+        texts.append(_text(name, index, bytes(raw[start : start + length])))
+        offset = start + length
+    if offset != len(raw):
+        raise BadRequest(f"tensor '{name}': {len(raw) - offset} bytes follow the last of {count} BYTES values")
+    return texts
+
+
+def _text(name: str, index: int, encoded: bytes) -> str:
+    try:
+        return encoded.decode()
+    except UnicodeDecodeError:
+        raise BadRequest(f"tensor '{name}': BYTES value {index} is not UTF-8") from None
+
+
+def _objects(values: Sequence[object], shape: tuple[int, ...]) -> NDArray[Any]:
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array.reshape(shape)
+
+
+def _article(datatype: str) -> str:
+    return f"{'an' if datatype[0] in 'IU' else 'a'} {datatype} value"

@@ -1,0 +1,312 @@
+"""The Open Inference Protocol on the wire: what is written is read back, and whatever else comes is refused with a sentence."""
+
+import struct
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from windlass_infer.datatypes import DATATYPES, Tensor
+from windlass_infer.errors import BadRequest
+from windlass_infer.protocol import (
+    HEADER_LENGTH,
+    InferRequest,
+    RawInput,
+    RequestedOutput,
+    encode_request,
+    encode_response,
+    parse_request,
+)
+
+NAMES = st.text(min_size=1, max_size=8)
+SHAPES = npst.array_shapes(min_dims=1, max_dims=3, min_side=1, max_side=4)
+
+
+@st.composite
+def tensors(draw: st.DrawFn, *, binary: bool) -> Tensor:
+    datatype = DATATYPES[draw(st.sampled_from(sorted(set(DATATYPES) - (set() if binary else {"FP16"}))))]
+    shape = draw(SHAPES)
+    if datatype.dtype is None:
+        count = int(np.prod(shape))
+        values = np.array(draw(st.lists(st.text(max_size=6), min_size=count, max_size=count)), dtype=object).reshape(shape)
+    else:
+        elements = {"allow_nan": binary, "allow_infinity": binary} if datatype.dtype.kind == "f" else None
+        values = draw(npst.arrays(datatype.dtype, shape, elements=elements))
+    return Tensor(draw(NAMES), datatype.name, values)
+
+
+@st.composite
+def requests(draw: st.DrawFn, *, binary: bool) -> InferRequest:
+    inputs = draw(st.lists(tensors(binary=binary), min_size=1, max_size=4, unique_by=lambda tensor: tensor.name))
+    default = draw(st.booleans())
+    outputs = draw(st.none() | st.lists(st.builds(RequestedOutput, NAMES, st.booleans()), min_size=1, max_size=3).map(tuple))
+    return InferRequest(tuple(inputs), outputs, default, draw(st.none() | st.text(max_size=8)))
+
+
+@pytest.mark.parametrize("binary", [False, True], ids=["as JSON", "as binary data"])
+@settings(deadline=None)  # a busy machine is no failure
+@given(data=st.data())
+def test_a_request_is_read_back_as_it_was_written(binary: bool, data: st.DataObject) -> None:
+    request = data.draw(requests(binary=binary))
+    encoded = encode_request(request, binary=binary)
+    again = parse_request(encoded.body, encoded.headers.get(HEADER_LENGTH))
+    assert (again.outputs, again.binary_by_default, again.id) == (request.outputs, request.binary_by_default, request.id)
+    for before, after in zip(request.inputs, again.inputs, strict=True):
+        assert (after.name, after.datatype) == (before.name, before.datatype)
+        np.testing.assert_array_equal(after.values, before.values)
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(
+    length=st.none() | st.integers(-3, 400).map(str) | st.text(max_size=5),
+    request=requests(binary=True),
+    cuts=st.lists(st.tuples(st.integers(0, 300), st.binary(max_size=3)), max_size=4),
+)
+def test_a_damaged_binary_request_is_read_or_refused_never_worse(
+    length: str | None, request: InferRequest, cuts: list[tuple[int, bytes]]
+) -> None:
+    encoded = encode_request(request, binary=True)
+    body = encoded.body
+    for position, replacement in cuts:
+        body = body[:position] + replacement + body[position + 1 :]
+    for header_length in (encoded.headers[HEADER_LENGTH], length):
+        refused_or_read(body, header_length)
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
+    lambda children: st.lists(children, max_size=4) | st.dictionaries(st.text(max_size=4), children, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(
+    shape=JSON_VALUES | st.lists(st.integers(-1, 3), max_size=4),
+    datatype=st.sampled_from([*DATATYPES, "BF16"]) | JSON_VALUES,
+    data=JSON_VALUES | st.lists(st.lists(st.integers(-300, 300), max_size=3), max_size=3),
+    parameters=st.none() | st.fixed_dictionaries({"binary_data_size": JSON_VALUES}) | JSON_VALUES,
+    tail=st.binary(max_size=9),
+)
+def test_a_tensor_of_any_make_is_read_or_refused_never_worse(
+    shape: Any, datatype: Any, data: Any, parameters: Any, tail: bytes
+) -> None:
+    entry = {"name": "x", "shape": shape, "datatype": datatype, "parameters": parameters}
+    for document in ({"inputs": [entry]}, {"inputs": [entry | {"data": data}]}):
+        header = orjson.dumps(document, default=str) if not _huge(document) else b"{}"
+        refused_or_read(header + tail, str(len(header)))
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(body=st.binary(max_size=200), length=st.none() | st.integers(0, 210).map(str))
+def test_any_bytes_are_read_or_refused_never_worse(body: bytes, length: str | None) -> None:
+    refused_or_read(body, length)
+
+
+def refused_or_read(body: bytes, length: str | None) -> None:
+    try:
+        request = parse_request(body, length, RawInput("features", "FP32", 2))
+    except BadRequest as refusal:
+        assert refusal.message
+        assert len(refusal.message) < 500
+    else:
+        assert request.inputs
+
+
+def _huge(document: object) -> bool:
+    """Whether orjson could not write it: an integer beyond 64 bits."""
+    try:
+        orjson.dumps(document)
+    except TypeError:
+        return True
+    return False
+
+
+def infer(**entry: Any) -> bytes:
+    return orjson.dumps({"inputs": [{"name": "x", "datatype": "FP32", "shape": [2], "data": [1, 2]} | entry]})
+
+
+REFUSED: dict[str, tuple[bytes, str]] = {
+    "a body that is no JSON": (b"{", "not JSON"),
+    "a body that is a list": (b"[1]", "must be a JSON object"),
+    "NaN, which JSON has not": (b'{"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [NaN]}]}', "not JSON"),
+    "no inputs": (b"{}", "inputs is missing"),
+    "inputs that are no list": (b'{"inputs": {}}', "must be a list of objects"),
+    "an input without a name": (infer(name=""), "has no name"),
+    "an unknown datatype": (infer(datatype="FLOAT"), "'FLOAT' is not one of BOOL"),
+    "a datatype that JSON cannot hold": (infer(datatype="FP16"), "send it as binary data or as FP32"),
+    "a shape that is no list": (infer(shape=2), "shape must be a list"),
+    "a shape of nothing": (infer(shape=[]), "shape must be a list of 1 to 8"),
+    "a shape with too many dimensions": (infer(shape=[1] * 9), "shape must be a list of 1 to 8"),
+    "a negative dimension": (infer(shape=[-2]), "whole numbers from 0"),
+    "a dimension beyond every body": (infer(shape=[2**40]), "whole numbers from 0"),
+    "dimensions whose product overflows": (infer(shape=[2**31 - 1] * 8), "takes "),
+    "a fractional dimension": (infer(shape=[2.0]), "whole numbers from 0"),
+    "a dimension that is a truth value": (infer(shape=[True]), "whole numbers from 0"),
+    "too few values": (infer(data=[1]), "takes 2 values, but data has 1"),
+    "nesting of another width": (infer(shape=[1, 2], data=[[1, 2, 3]]), "not nested as shape"),
+    "nesting of another height": (infer(shape=[3, 1], data=[[1], [2]]), "says 3 rows, but data has 2"),
+    "ragged nesting": (infer(shape=[2, 2], data=[[1, 2], [3]]), "not nested as shape"),
+    "a list beside a value": (infer(shape=[2, 1], data=[[1], 2]), "not nested as shape"),
+    "nesting deeper than the shape": (infer(shape=[2], data=[[1], [2]]), "value 0 is [1]"),
+    "data that is no list": (infer(data=1), "data must be a list"),
+    "text among numbers": (infer(data=[1, "2"]), "value 1 is '2', which is not a FP32 value"),
+    "nothing among numbers": (infer(data=[1, None]), "value 1 is None"),
+    "a truth value among numbers": (infer(data=[1, True]), "value 1 is True"),
+    "a fraction among integers": (infer(datatype="INT32", data=[1, 1.5]), "value 1 is 1.5, which is not an INT32"),
+    "an integer beyond its datatype": (infer(datatype="UINT8", data=[1, 256]), "beyond the range of UINT8"),
+    "a negative unsigned integer": (infer(datatype="UINT8", data=[1, -1]), "beyond the range of UINT8"),
+    "a number beyond FP32": (infer(data=[1, 1e39]), "value 1 is 1e+39, beyond the range of FP32"),
+    "a number where text belongs": (infer(datatype="BYTES", data=["a", 1]), "value 1 is 1, which is not a BYTES value"),
+    "neither data nor binary data": (
+        orjson.dumps({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1]}]}),
+        "neither data nor",
+    ),
+    "an input given twice": (
+        orjson.dumps({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [1]}] * 2}),
+        "given twice",
+    ),
+    "an id that is no text": (orjson.dumps({"id": 5, **orjson.loads(infer())}), "id must be a string"),
+    "parameters that are no object": (infer(parameters=[1]), "must be an object"),
+    "an output without a name": (orjson.dumps({**orjson.loads(infer()), "outputs": [{}]}), "output has no name"),
+    "outputs that are no list": (orjson.dumps({**orjson.loads(infer()), "outputs": 3}), "must be a list of objects"),
+    "an extension that is not served": (
+        orjson.dumps({**orjson.loads(infer()), "outputs": [{"name": "y", "parameters": {"classification": 3}}]}),
+        "classification is not supported",
+    ),
+    "a flag that is no truth value": (
+        orjson.dumps({**orjson.loads(infer()), "parameters": {"binary_data_output": 1}}),
+        "must be true or false",
+    ),
+}
+
+
+@pytest.mark.parametrize(("body", "reason"), REFUSED.values(), ids=REFUSED)
+def test_a_json_request_is_refused_for(body: bytes, reason: str) -> None:
+    with pytest.raises(BadRequest) as refusal:
+        parse_request(body)
+    assert reason in refusal.value.message
+
+
+def framed(raw: bytes, *, size: Any, length: Any = None, **entry: Any) -> tuple[bytes, str]:
+    """A binary request for one input, and its header."""
+    description = {"name": "x", "datatype": "FP32", "shape": [2], "parameters": {"binary_data_size": size}} | entry
+    header = orjson.dumps({"inputs": [description]})
+    return header + raw, str(len(header) if length is None else length)
+
+
+def texts(*values: bytes) -> bytes:
+    return b"".join(struct.pack("<I", len(value)) + value for value in values)
+
+
+REFUSED_FRAMES: dict[str, tuple[tuple[bytes, str], str]] = {
+    "a header length that is no number": (framed(b"\0" * 8, size=8, length="x"), "must be a whole number of bytes"),
+    "a negative header length": (framed(b"\0" * 8, size=8, length=-1), "must be a whole number of bytes"),
+    "a header length beyond the body": (framed(b"\0" * 8, size=8, length=5000), "but the body has"),
+    "a header length of digits that are not ASCII": (framed(b"\0" * 8, size=8, length="٣"), "must be a whole number"),
+    "a header length with a thousand digits": (framed(b"\0" * 8, size=8, length="9" * 1000), "must be a whole number"),
+    "a header length that cuts the JSON": (framed(b"\0" * 8, size=8, length=10), "not JSON"),
+    "a size beyond the body": (framed(b"\0" * 8, size=9), "only 8 bytes of binary data are left"),
+    "a negative size": (framed(b"\0" * 8, size=-8), "must be a whole number of bytes"),
+    "a size that is no number": (framed(b"\0" * 8, size="8"), "must be a whole number of bytes"),
+    "bytes that belong to no input": (framed(b"\0" * 9, size=8), "1 bytes of binary data belong to no input"),
+    "a size that is not the shape's": (framed(b"\0" * 4, size=4), "takes 8 bytes, but 4 were sent"),
+    "data and binary data at once": (framed(b"\0" * 8, size=8, data=[1, 2]), "both data and the parameter"),
+    "a BOOL that is neither 0 nor 1": (framed(b"\0\2", size=2, datatype="BOOL"), "0 or 1, but one is 2"),
+    "text whose length points past the end": (
+        framed(struct.pack("<I", 99) + b"abcd", size=8, datatype="BYTES", shape=[1]),
+        "value 0 points past the end",
+    ),
+    "text that is cut in its length": (framed(texts(b"abc") + b"\0", size=8, datatype="BYTES"), "value 1 points past the end"),
+    "more text than the shape says": (
+        framed(texts(b"a", b"b"), size=10, datatype="BYTES", shape=[1]),
+        "5 bytes follow the last of 1",
+    ),
+    "more values than the bytes can hold": (
+        framed(texts(b"a"), size=5, datatype="BYTES", shape=[2**31 - 1]),
+        "BYTES values take at least",
+    ),
+    "text that is not UTF-8": (framed(texts(b"\xff"), size=5, datatype="BYTES", shape=[1]), "value 0 is not UTF-8"),
+}
+
+
+@pytest.mark.parametrize(("frame", "reason"), REFUSED_FRAMES.values(), ids=REFUSED_FRAMES)
+def test_a_binary_request_is_refused_for(frame: tuple[bytes, str], reason: str) -> None:
+    with pytest.raises(BadRequest) as refusal:
+        parse_request(*frame)
+    assert reason in refusal.value.message
+
+
+def test_a_body_of_raw_values_is_rows_of_the_only_input() -> None:
+    values = np.arange(6, dtype="<f4")
+    request = parse_request(values.tobytes(), "0", RawInput("features", "FP32", 3))
+    np.testing.assert_array_equal(request.inputs[0].values, values.reshape(2, 3))
+    assert request.selected(["probabilities"]) == (RequestedOutput("probabilities", binary=True),)
+
+
+@pytest.mark.parametrize(
+    ("size", "raw_input", "reason"),
+    [
+        (8, None, "only a model whose one input is numbers"),
+        (7, RawInput("features", "FP32", 2), "the body has 7 bytes"),
+        (0, RawInput("features", "FP32", 2), "the body has 0 bytes"),
+    ],
+    ids=["the model takes other inputs", "it is no whole row", "it is empty"],
+)
+def test_a_body_of_raw_values_is_refused_when(size: int, raw_input: RawInput | None, reason: str) -> None:
+    with pytest.raises(BadRequest) as refusal:
+        parse_request(b"\0" * size, "0", raw_input)
+    assert reason in refusal.value.message
+
+
+def test_nested_data_is_read_in_row_major_order() -> None:
+    request = parse_request(infer(shape=[2, 2, 1], data=[[[1], [2]], [[3], [4]]]))
+    assert request.inputs[0].values.ravel().tolist() == [1, 2, 3, 4]
+
+
+def test_integers_are_numbers_of_a_floating_tensor() -> None:
+    assert parse_request(infer(data=[1, 2])).inputs[0].values.dtype == np.float32
+
+
+def test_outputs_can_be_chosen_and_each_be_binary_or_json() -> None:
+    body = orjson.dumps(
+        {
+            **orjson.loads(infer()),
+            "parameters": {"binary_data_output": True},
+            "outputs": [{"name": "b"}, {"name": "a", "parameters": {"binary_data": False}}],
+        }
+    )
+    assert parse_request(body).selected(["a", "b"]) == (RequestedOutput("b", True), RequestedOutput("a", False))
+
+
+def test_an_output_that_the_model_has_not_is_refused() -> None:
+    body = orjson.dumps({**orjson.loads(infer()), "outputs": [{"name": "logits"}]})
+    with pytest.raises(BadRequest, match="output 'logits' is not one of label, probabilities"):
+        parse_request(body).selected(["label", "probabilities"])
+
+
+def test_a_response_is_json_and_echoes_id_model_and_version() -> None:
+    tensor = Tensor("probabilities", "FP32", np.array([[0.25, 0.75]], dtype=np.float32))
+    answer = encode_response([(tensor, False)], model="m", version="3", identifier="q", parameters={"digest": "sha256:0"})
+    assert orjson.loads(answer.body) == {
+        "model_name": "m",
+        "model_version": "3",
+        "id": "q",
+        "parameters": {"digest": "sha256:0"},
+        "outputs": [{"name": "probabilities", "datatype": "FP32", "shape": [1, 2], "data": [0.25, 0.75]}],
+    }
+    assert answer.headers == {"Content-Type": "application/json"}
+
+
+def test_a_mixed_response_has_its_binary_tensors_behind_the_json_in_order() -> None:
+    label = Tensor("label", "BYTES", np.array(["yes", "né"], dtype=object))
+    shares = Tensor("probabilities", "FP32", np.array([[0.5], [1]], dtype=np.float32))
+    answer = encode_response([(label, True), (shares, True)], model="m", version="3", identifier=None, parameters={})
+    length = int(answer.headers[HEADER_LENGTH])
+    header = orjson.loads(answer.body[:length])
+    assert [output["parameters"]["binary_data_size"] for output in header["outputs"]] == [14, 8]
+    assert answer.body[length:] == texts(b"yes", "né".encode()) + np.array([0.5, 1], dtype="<f4").tobytes()
+    assert "data" not in header["outputs"][0]
