@@ -132,6 +132,13 @@ class Column(StatusModel):
     type: str = Field(description="Its type: int64, float64, bool, string, date or timestamp.")
 
 
+class DatasetVersion(StatusModel):
+    """One version that a run may name."""
+
+    version: int = Field(description="Number of the version.")
+    digest: str = Field(description="sha256 of its manifest.")
+
+
 class DatasetProgress(StatusModel):
     """How far the preparation is."""
 
@@ -152,6 +159,9 @@ class DatasetStatus(StatusModel):
         default_factory=list, description="Its first columns; the manifest in the store lists all.", max_length=32
     )
     task: str | None = Field(default=None, description="classification, regression, or unset without a label.")
+    versions: list[DatasetVersion] = Field(
+        default_factory=list, description="Versions that runs may name, newest first.", max_length=100
+    )
     attempt: int = Field(default=0, description="Number of the current try to prepare this generation.")
     progress: DatasetProgress | None = Field(default=None, description="How far a running preparation is.")
     conditions: Conditions

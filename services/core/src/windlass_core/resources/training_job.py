@@ -113,7 +113,10 @@ class Stop(ResourceModel):
         le=1000,
     )
     deadline_seconds: int | None = Field(
-        default=None, description="Seconds after the start of the first pod at which the run fails with DeadlineExceeded.", ge=1
+        default=None,
+        description="Seconds after the pods were first asked for, waiting for room included, at which the run fails with "
+        "DeadlineExceeded.",
+        ge=1,
     )
 
 
@@ -183,6 +186,7 @@ class TrainingJobStatus(StatusModel):
     observed_generation: int = Field(default=0, description="Generation of the spec that this status speaks of.")
     started_at: datetime | None = Field(default=None, description="When the pods of the run were first asked for.")
     finished_at: datetime | None = Field(default=None, description="When the run ended, well or not.")
+    attempt: int = Field(default=0, description="Number of the current try of the whole group of workers.")
     dataset_version: int | None = Field(default=None, description="Version of the Dataset that this run learns from.")
     dataset_digest: str | None = Field(default=None, description="sha256 of that version's manifest.")
     progress: TrainingProgress | None = Field(default=None, description="How far the run is.")
