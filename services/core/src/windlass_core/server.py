@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Self
@@ -46,6 +47,8 @@ def serve(
     host: str = ALL_INTERFACES,
     drain_delay: float = DRAIN_DELAY_SECONDS,
     drain: int = DRAIN_SECONDS,
+    on_drain: Callable[[], None] = lambda: None,
+    until: Callable[[], bool] = lambda: False,
 ) -> None:
     """Serve until SIGTERM; then answer on for `drain_delay` seconds, asking clients to leave, and finish what is in flight.
 
@@ -55,6 +58,8 @@ def serve(
         host: another address to listen on.
         drain_delay: seconds between SIGTERM and the moment when no new connection is accepted.
         drain: seconds that requests in flight get after it.
+        on_drain: called once when SIGTERM has come, so that the application can say that it is not ready any more.
+        until: asked ten times a second; serving ends without a delay when it says True, for an application that cannot go on.
 
     Raises:
         Unavailable: the port is taken.
@@ -63,7 +68,7 @@ def serve(
     listener = _listen(host, port)
     _log.info("listening", extra={"port": listener.getsockname()[1]})
     with listener:
-        _Server(app, drain_delay=drain_delay, drain=drain).run(sockets=[listener])
+        _Server(app, drain_delay=drain_delay, drain=drain, on_drain=on_drain, until=until).run(sockets=[listener])
 
 
 class BackgroundServer:
@@ -104,7 +109,15 @@ class BackgroundServer:
 class _Server(uvicorn.Server):
     """uvicorn with a delay between SIGTERM and the end of accepting."""
 
-    def __init__(self, app: ASGIApp, *, drain_delay: float, drain: int) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        drain_delay: float,
+        drain: int,
+        on_drain: Callable[[], None] = lambda: None,
+        until: Callable[[], bool] = lambda: False,
+    ) -> None:
         config = uvicorn.Config(
             app,
             loop="uvloop",
@@ -119,6 +132,8 @@ class _Server(uvicorn.Server):
         )
         super().__init__(config)
         self._drain_delay = drain_delay
+        self._on_drain = on_drain
+        self._until = until
         self._leave_at: float | None = None
         self.settled = threading.Event()
 
@@ -131,6 +146,7 @@ class _Server(uvicorn.Server):
             super().handle_exit(sig, frame)
             return
         _log.info("draining", extra={"delay": self._drain_delay})
+        self._on_drain()
         self._leave_at = time.monotonic() + self._drain_delay
         # uvicorn adds these to every response and rebuilds its own list from the first once a second.
         self.config.headers.append(_CLOSE)
@@ -138,7 +154,7 @@ class _Server(uvicorn.Server):
         self.server_state.default_headers = [*self.server_state.default_headers, self.config.encoded_headers[-1]]
 
     async def on_tick(self, counter: int) -> bool:
-        if self._leave_at is not None and time.monotonic() >= self._leave_at:
+        if self._until() or (self._leave_at is not None and time.monotonic() >= self._leave_at):
             self.should_exit = True
         return await super().on_tick(counter)
 
