@@ -97,7 +97,7 @@ def main_run(service: str, execute: Execute, *, port: int = RUN_PORT) -> int:
     context = RunContext(progress=ProgressBoard(), stop_requested=threading.Event())
     with _stop_signals(context.stop_requested):
         result, code = _outcome(execute, context, port)
-        _leave_message(result, os.environ)
+        leave_message(result, os.environ)
     _log.log(
         logging.INFO if code == 0 else logging.ERROR,
         "the run ended",
@@ -108,7 +108,7 @@ def main_run(service: str, execute: Execute, *, port: int = RUN_PORT) -> int:
 
 def _outcome(execute: Execute, context: RunContext, port: int) -> tuple[RunResult, int]:
     try:
-        spec = _read_spec(os.environ)
+        spec = read_spec(os.environ)
         with BackgroundServer(_progress_app(context.progress), port):
             result = execute(spec, context)
     except WindlassError as error:
@@ -137,7 +137,8 @@ def _one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {first}"[:MESSAGE_LENGTH]
 
 
-def _read_spec(environment: Mapping[str, str]) -> RunSpec:
+def read_spec(environment: Mapping[str, str]) -> RunSpec:
+    """What this pod is to do. Raises BadConfiguration when the environment does not say it."""
     text = environment.get(RUN_SPEC_VARIABLE)
     if not text:
         raise BadConfiguration(f"the variable {RUN_SPEC_VARIABLE} is not set; it holds what to do as JSON")
@@ -159,7 +160,7 @@ def _progress_app(board: ProgressBoard) -> ASGIApp:
     return app
 
 
-def _leave_message(result: RunResult, environment: Mapping[str, str]) -> None:
+def leave_message(result: RunResult, environment: Mapping[str, str]) -> None:
     """Write the termination message; outside a pod, where nobody reads one, only if a path was asked for."""
     given = environment.get(TERMINATION_LOG_VARIABLE)
     path = Path(given or TERMINATION_LOG_PATH)
