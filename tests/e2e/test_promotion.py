@@ -1,7 +1,6 @@
 """Moving an alias rolls a service to another version and back, and no request of a client in the cluster fails."""
 
 import json
-from collections.abc import Iterator
 
 import pytest
 from kube import Namespace, Upload, eventually
@@ -60,7 +59,7 @@ def alias_moved_to(namespace: Namespace, version: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def two_versions(module_namespace: Namespace, upload: Upload, digits_csv: bytes) -> Iterator[Namespace]:
+def two_versions(module_namespace: Namespace, upload: Upload, digits_csv: bytes) -> Namespace:
     """A service of version 1, version 2 beside it, and a client that never pauses."""
     namespace = module_namespace
     upload(namespace, "digits.csv", digits_csv)
@@ -71,7 +70,7 @@ def two_versions(module_namespace: Namespace, upload: Upload, digits_csv: bytes)
     [server, *_] = namespace.list("pods", "windlass.dev/inferenceservice=digits")
     namespace.apply(client_pod(server["spec"]["containers"][0]["image"]))
     eventually(lambda: heard(namespace)["newest"] == 1, seconds=60, what="an answer of version 1")
-    yield namespace
+    return namespace
 
 
 def test_a_second_run_without_an_alias_changes_nothing_for_clients(two_versions: Namespace) -> None:
