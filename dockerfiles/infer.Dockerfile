@@ -1,0 +1,49 @@
+# windlass-infer: ONNX Runtime and numpy, no torch and no pyarrow.
+#
+#   docker build -f dockerfiles/infer.Dockerfile -t windlass/infer .
+ARG BASE=python:3.11-slim
+
+# The installer. This stage and the next two are left behind; what is mounted or copied from them is all that counts.
+FROM ${BASE} AS tools
+ARG UV_VERSION=0.13.8
+ARG HATCHLING_VERSION=1.33.0
+RUN python3 -m pip install --no-cache-dir --no-compile --target /tools uv==${UV_VERSION} hatchling==${HATCHLING_VERSION}
+ENV PATH=/opt/windlass/bin:/tools/bin:$PATH
+
+# The exact versions to install, and nothing else, so that neither an edit of a pyproject.toml nor a new pin of another
+# package makes the layer below anew.
+FROM tools AS requirements
+WORKDIR /requirements
+COPY constraints.txt dockerfiles/requirements.py ./
+COPY services/core/pyproject.toml core.toml
+COPY services/preprocess/pyproject.toml preprocess.toml
+COPY services/infer/pyproject.toml infer.toml
+RUN --mount=type=cache,target=/root/.cache/uv --mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml \
+    python3 requirements.py 'windlass-infer' \
+  | uv pip compile --quiet --no-header --no-annotate --constraint constraints.txt - > /all.txt
+
+# Our packages, built and compiled to byte code: the root file system is read-only when a container runs.
+FROM tools AS code
+COPY services/core /src/core
+COPY services/preprocess /src/preprocess
+COPY services/infer /src/infer
+RUN uv venv --quiet /opt/windlass \
+ && PYTHONPATH=/tools uv pip install --quiet --python /opt/windlass --no-cache --no-deps --no-build-isolation \
+      --compile-bytecode /src/core /src/preprocess /src/infer
+
+FROM ${BASE}
+COPY --from=requirements /all.txt /opt/windlass/
+RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
+    --mount=type=cache,target=/root/.cache/uv --mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml \
+    echo 'nonroot:x:65532:65532::/tmp:/usr/sbin/nologin' >> /etc/passwd \
+ && /tools/bin/uv venv --quiet --allow-existing /opt/windlass \
+ && /tools/bin/uv pip install --python /opt/windlass --link-mode copy --compile-bytecode --no-deps -r /opt/windlass/all.txt
+COPY --from=code /opt/windlass /opt/windlass
+ENV PATH=/opt/windlass/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+USER 65532:65532
+ENTRYPOINT ["windlass-infer"]
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="windlass-infer" \
+      org.opencontainers.image.description="Serves a Model version over HTTP" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.revision="${REVISION}"
