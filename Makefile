@@ -9,6 +9,8 @@ IN := $(VENV)/bin
 PACKAGES := operator services/core services/preprocess services/train services/infer
 SOURCES := operator/src services/core/src services/preprocess/src services/train/src services/infer/src
 CLUSTER_TOOL := $(PYTHON) tests/cluster
+# Folders of the CRDs and of the reference pages, both made from the models.
+GENERATED := charts/windlass/files/crds docs/reference
 # Puts kubectl, helm and the cluster's KUBECONFIG into the shell of a recipe.
 WITH_CLUSTER := eval "$$($(CLUSTER_TOOL) env)" &&
 
@@ -43,7 +45,7 @@ check: $(VENV)/.dev ## Lint, types, import directions, generated files current
 	$(IN)/ruff format --check .
 	$(IN)/mypy $(SOURCES)
 	$(IN)/lint-imports
-	$(IN)/python -m windlass_core.generate --check
+	$(IN)/python -m windlass_core.crd --check $(GENERATED)
 
 .PHONY: test
 test: check unit chart e2e ## Everything: check, unit, chart and end-to-end tests
@@ -72,7 +74,7 @@ bench: $(VENV)/.dev ## Benchmarks on the running cluster: ratios against baselin
 
 .PHONY: generate
 generate: $(VENV)/.dev ## Write what is generated from the models: CRDs and the field reference
-	$(IN)/python -m windlass_core.generate
+	$(IN)/python -m windlass_core.crd $(GENERATED)
 
 .PHONY: format
 format: $(VENV)/.dev ## Format the code

@@ -1,0 +1,81 @@
+{{/*
+Names and pieces that several templates share. Each takes a dict with `root`, the chart's own context, where it needs more
+than that context.
+*/}}
+
+{{/* Name of a component's objects: <release>-<component>. */}}
+{{- define "windlass.name" -}}
+{{- printf "%s-%s" .root.Release.Name .component -}}
+{{- end }}
+
+{{/* Labels by which a component's pods are selected; they never change. */}}
+{{- define "windlass.selectorLabels" -}}
+app.kubernetes.io/name: windlass-{{ .component }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+{{- end }}
+
+{{/* Labels of every object. */}}
+{{- define "windlass.labels" -}}
+{{ include "windlass.selectorLabels" . }}
+app.kubernetes.io/part-of: windlass
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
+{{- end }}
+
+{{/* Labels of a component's pods; a new version of the chart alone must not restart them. */}}
+{{- define "windlass.podLabels" -}}
+{{ include "windlass.selectorLabels" . }}
+app.kubernetes.io/part-of: windlass
+{{- end }}
+
+{{/* An image by its name in the values; without a tag it is the chart's version. */}}
+{{- define "windlass.image" -}}
+{{- $image := index .root.Values.images .image -}}
+{{- printf "%s:%s" $image.repository ($image.tag | default .root.Chart.AppVersion) -}}
+{{- end }}
+
+{{/* What every pod of ours has in its spec. The user is the one that all our images know. */}}
+{{- define "windlass.podSpec" -}}
+enableServiceLinks: false
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 65532
+  runAsGroup: 65532
+  fsGroup: 65532
+  fsGroupChangePolicy: OnRootMismatch
+  seccompProfile: {type: RuntimeDefault}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* What every container of ours has. */}}
+{{- define "windlass.containerSecurity" -}}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities: {drop: [ALL]}
+{{- end }}
+
+{{/* The namespaces that the operator keeps to, as a JSON list; an empty one means all. Pods reach a volume claim in its own
+namespace only, so mode volume has no choice. */}}
+{{- define "windlass.namespaces" -}}
+{{- if eq .Values.store.mode "volume" -}}
+{{- if not (has (toJson .Values.namespaces) (list "[]" (toJson (list .Release.Namespace)))) -}}
+{{- fail (printf "store.mode volume serves objects of the release's own namespace %s only: leave namespaces empty, or choose another store.mode" .Release.Namespace) -}}
+{{- end -}}
+{{- list .Release.Namespace | toJson -}}
+{{- else -}}
+{{- .Values.namespaces | uniq | toJson -}}
+{{- end -}}
+{{- end }}
