@@ -105,24 +105,24 @@ def at(watch: Watch, test: Callable[[Object], Any]) -> float:
 
 def at_all_running(pods: Watch) -> float:
     """Time at which the last of the two training pods was seen running."""
-    ready = lambda index: lambda item: train(item) and completion_index(item) == index and container_runs(item)  # noqa: E731
-    return max(at(pods, ready("0")), at(pods, ready("1")))
+    return max(at(pods, worker_runs(index)) for index in ("0", "1"))
+
+
+def worker_runs(index: str) -> Callable[[Object], bool]:
+    """Test for the training pod of an index, with its container running and ready."""
+
+    def test(pod: Object) -> bool:
+        labels = pod["metadata"].get("labels", {})
+        statuses = pod["status"].get("containerStatuses", [])
+        mine = train(pod) and labels.get("batch.kubernetes.io/job-completion-index") == index
+        return mine and bool(statuses) and all(status["ready"] for status in statuses)
+
+    return test
 
 
 def train(item: Object) -> bool:
     """Whether an object belongs to a TrainingJob."""
     return "windlass.dev/trainingjob" in item["metadata"].get("labels", {})
-
-
-def completion_index(pod: Object) -> str | None:
-    """Index of a pod in its Job."""
-    found: str | None = pod["metadata"].get("labels", {}).get("batch.kubernetes.io/job-completion-index")
-    return found
-
-
-def container_runs(pod: Object) -> bool:
-    """Whether the pod's container runs and is ready."""
-    return all(status.get("ready") for status in pod["status"].get("containerStatuses", [{}]))
 
 
 def true(condition: str) -> Callable[[Object], bool]:
