@@ -108,9 +108,8 @@ def _count(field: dict[str, Any]) -> str:
 
 def _default(field: dict[str, Any]) -> str:
     default = field.get("default")
-    if default is None or default == {}:
-        return ""
-    return f"`{default}`"
+    # The default of an object stands with its fields.
+    return "" if default is None or isinstance(default, dict) else f"`{default}`"
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

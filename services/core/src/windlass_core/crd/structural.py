@@ -62,16 +62,17 @@ def structural_schema(model: type[BaseModel], *, defaults: bool) -> Schema:
 
 
 class _Generator(GenerateJsonSchema):
-    """Writes a default of a factory too, as `{}`: the defaults of the nested fields fill it."""
+    """Writes out the default that a factory makes."""
 
     def get_default_value(self, schema: core_schema.WithDefaultSchema) -> Any:
         factory = schema.get("default_factory")
         if factory is None or schema.get("default_factory_takes_data"):
             return super().get_default_value(schema)
         default = factory()  # type: ignore[call-arg]  # takes no data, as tested above
-        filled = isinstance(default, BaseModel) and default.model_dump(exclude_none=True)
-        # Without anything to fill in, an empty object in every spec would only be noise.
-        return {} if filled else NoDefault
+        # In full, though nested defaults would fill an empty object: the API server holds CEL rules against it as it stands.
+        value = default.model_dump(mode="json", by_alias=True, exclude_none=True) if isinstance(default, BaseModel) else default
+        # An empty object or list in every spec would only be noise.
+        return value or NoDefault
 
 
 class _Converter:
