@@ -1,0 +1,1 @@
+"""Dataset to Job: prepares raw data as a fixed version."""

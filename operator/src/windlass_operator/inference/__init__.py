@@ -1,0 +1,1 @@
+"""InferenceService to Deployment, Service, autoscaler, disruption budget and network policy."""

@@ -1,0 +1,173 @@
+"""The objects by which an InferenceService answers: Deployment, Service, autoscaler, disruption budget, network policy. Pure."""
+
+from urllib.parse import urlsplit
+
+from windlass_core.contracts import RUN_PORT, InferServe, VersionReference
+from windlass_core.resources import API_GROUP, InferenceServiceSpec
+from windlass_operator import manifests
+from windlass_operator.api import AUTOSCALER, DEPLOYMENT, DISRUPTION_BUDGET, NETWORK_POLICY, SERVICE, Kind, Manifest
+from windlass_operator.compare import digest, stamped
+from windlass_operator.manifests import Requests
+from windlass_operator.plan import Parent
+from windlass_operator.settings import Settings, StoreSettings
+
+COMPONENT = "infer"
+CONTAINER = "server"
+REVISION_LABEL = f"{API_GROUP}/revision"
+VERSION_LABEL = f"{API_GROUP}/model-version"
+DEFAULT_REQUESTS = Requests(cpu="250m", memory="256Mi")
+SERVICE_PORT = 80
+
+# A pod that is told to leave is still sent requests until every node has heard of it.
+LEAVE_SECONDS = 5
+# Requests in flight get the rest of this; longer ones fail loudly.
+GRACE_SECONDS = 60
+# A program that does not listen within this many seconds never will; models load after it listens.
+STARTUP_SECONDS = 120
+# For a version that neither becomes ready nor fails; it only marks the Deployment, old pods serve on.
+PROGRESS_DEADLINE_SECONDS = 600
+OLD_REVISIONS = 2
+
+
+def selector(parent: Parent) -> dict[str, str]:
+    """Labels that select the pods; they never change while the object lives."""
+    return {manifests.parent_label(parent): parent.name, manifests.UID_LABEL: parent.uid}
+
+
+def template(parent: Parent, spec: InferenceServiceSpec, model: VersionReference, settings: Settings) -> Manifest:
+    """The pod that serves one version, labelled with the digest of all that makes it what it is."""
+    run = InferServe(namespace=parent.namespace, name=parent.name, model=model)
+    box = manifests.container(
+        CONTAINER,
+        settings.images.infer,
+        settings.images,
+        argument="serve",
+        run_spec=run.to_json_text(),
+        needs=manifests.resources(spec.resources, DEFAULT_REQUESTS),
+        environment=[{"name": "OMP_NUM_THREADS", "value": str(manifests.threads(spec.resources.cpu))}],
+    )
+    probes = {
+        # Ready means that the loaded model answered a real inference.
+        "readinessProbe": _probe("/readyz", period=2, failures=3),
+        "livenessProbe": _probe("/healthz", period=10, failures=6),
+        "startupProbe": _probe("/healthz", period=1, failures=STARTUP_SECONDS),
+        "lifecycle": {"preStop": {"sleep": {"seconds": LEAVE_SECONDS}}},
+    }
+    pod = {"terminationGracePeriodSeconds": GRACE_SECONDS, "tolerations": manifests.dead_node_tolerations()}
+    made = manifests.pod_template(parent, COMPONENT, settings, {**box, **probes}, pod)
+    labels = {**made["metadata"]["labels"], REVISION_LABEL: digest(made), VERSION_LABEL: str(model.version)}
+    return {**made, "metadata": {**made["metadata"], "labels": labels}}
+
+
+def _probe(path: str, *, period: int, failures: int) -> Manifest:
+    """A probe that gives a busy pod time: on a full machine an answer takes seconds."""
+    return {
+        "httpGet": {"path": path, "port": "http"},
+        "periodSeconds": period,
+        "timeoutSeconds": 5,
+        "failureThreshold": failures,
+    }
+
+
+def deployment(parent: Parent, pod: Manifest) -> Manifest:
+    """Pods that are replaced one by one, each old one only when a new one answers. How many is the autoscaler's business."""
+    spec = {
+        "selector": {"matchLabels": selector(parent)},
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+        "progressDeadlineSeconds": PROGRESS_DEADLINE_SECONDS,
+        "revisionHistoryLimit": OLD_REVISIONS,
+        "template": pod,
+    }
+    return _child(parent, DEPLOYMENT, spec)
+
+
+def companions(parent: Parent, spec: InferenceServiceSpec, settings: Settings) -> dict[Kind, Manifest]:
+    """The objects beside the Deployment; none of them depends on the version that is served."""
+    return {
+        SERVICE: _service(parent),
+        AUTOSCALER: _autoscaler(parent, spec),
+        DISRUPTION_BUDGET: _disruption_budget(parent),
+        NETWORK_POLICY: _network_policy(parent, settings),
+    }
+
+
+def _service(parent: Parent) -> Manifest:
+    port = {"name": "http", "port": SERVICE_PORT, "targetPort": "http", "protocol": "TCP", "appProtocol": "http"}
+    return _child(parent, SERVICE, {"selector": selector(parent), "ports": [port]})
+
+
+def _autoscaler(parent: Parent, spec: InferenceServiceSpec) -> Manifest:
+    utilization = {"type": "Utilization", "averageUtilization": spec.scale.target}
+    return _child(
+        parent,
+        AUTOSCALER,
+        {
+            "scaleTargetRef": {"apiVersion": DEPLOYMENT.api_version, "kind": DEPLOYMENT.name, "name": parent.name},
+            "minReplicas": spec.replicas.min,
+            "maxReplicas": spec.replicas.max,
+            "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": utilization}}],
+            "behavior": {
+                # Load is met at once: twice the pods, or four more, every 15 s.
+                "scaleUp": {
+                    "stabilizationWindowSeconds": 0,
+                    "selectPolicy": "Max",
+                    "policies": [
+                        {"type": "Percent", "value": 100, "periodSeconds": 15},
+                        {"type": "Pods", "value": 4, "periodSeconds": 15},
+                    ],
+                },
+                # Pods go when the load has been lower all the time; then half of them a minute, so that a mistake is small.
+                "scaleDown": {
+                    "stabilizationWindowSeconds": spec.scale.down_after_seconds,
+                    "selectPolicy": "Max",
+                    "policies": [
+                        {"type": "Percent", "value": 50, "periodSeconds": 60},
+                        {"type": "Pods", "value": 1, "periodSeconds": 15},
+                    ],
+                },
+            },
+        },
+    )
+
+
+def _disruption_budget(parent: Parent) -> Manifest:
+    """One pod at a time may be drained. A minimum of one would let nobody ever drain the node of a single pod."""
+    spec = {
+        "maxUnavailable": 1,
+        "unhealthyPodEvictionPolicy": "AlwaysAllow",
+        "selector": {"matchLabels": selector(parent)},
+    }
+    return _child(parent, DISRUPTION_BUDGET, spec)
+
+
+def _network_policy(parent: Parent, settings: Settings) -> Manifest:
+    """In: requests. Out: names and the store."""
+    dns = {"ports": [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]}
+    spec = {
+        "podSelector": {"matchLabels": selector(parent)},
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": [{"ports": [{"protocol": "TCP", "port": RUN_PORT}]}],
+        "egress": [dns, *_store_egress(settings.store, settings.own_namespace)],
+    }
+    return _child(parent, NETWORK_POLICY, spec)
+
+
+def _store_egress(store: StoreSettings, own_namespace: str) -> list[Manifest]:
+    if store.mode == "volume":
+        return []
+    endpoint = urlsplit(store.credentials.get("AWS_ENDPOINT_URL", ""))
+    port = endpoint.port or {"http": 80, "https": 443}.get(endpoint.scheme, 443)
+    rule: Manifest = {"ports": [{"protocol": "TCP", "port": port}]}
+    if store.mode == "embedded" and own_namespace:
+        rule["to"] = [
+            {
+                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": own_namespace}},
+                "podSelector": {"matchLabels": {"app.kubernetes.io/name": manifests.STORE_NAME}},
+            }
+        ]
+    return [rule]
+
+
+def _child(parent: Parent, kind: Kind, spec: Manifest) -> Manifest:
+    """All children have the name of their object: it is the name that clients and operators look for."""
+    return stamped(manifests.child(parent, kind, parent.name, COMPONENT, spec))

@@ -1,0 +1,1 @@
+"""Model: the versions that runs made, and the aliases that stand for them."""

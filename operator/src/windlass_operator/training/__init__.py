@@ -1,0 +1,1 @@
+"""TrainingJob to Indexed Job and headless Service: a run that makes one version of a Model."""

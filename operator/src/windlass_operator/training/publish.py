@@ -1,0 +1,92 @@
+"""The steps by which a finished run adds its version to a Model and moves an alias, one write at a time. Pure.
+
+Each step looks at the Model as it is and gives the one write that is still missing, so that a crash between any two of them
+changes nothing in the end. An alias is moved by a run only to a version newer than any that a run moved it to before (noted in
+an annotation by the same write), so a step that is done again never undoes a later promotion or a rollback by hand.
+"""
+
+from windlass_core.contracts import ModelResult
+from windlass_core.resources import API_GROUP, ModelSpec, ModelStatus, TrainingJobSpec
+from windlass_core.resources.model import Alias, ModelVersion
+from windlass_operator.api import MODEL, Manifest
+from windlass_operator.plan import Action, Create, Parent, Patch
+
+MAX_VERSIONS = 1000  # bound of status.versions in the CRD
+PUBLISHED_PREFIX = f"{API_GROUP}/published-"
+
+
+def next_step(
+    job: Parent, spec: TrainingJobSpec, dataset_version: int, result: ModelResult, model: Manifest | None
+) -> Action | None:
+    """The next write that publishing needs, or None when all is done.
+
+    Args:
+        dataset_version: the version of the Dataset that the run learned from.
+        model: the Model as it is, None when there is none.
+    """
+    if model is None:
+        return Create(MODEL, _empty_model(job, spec))
+    seen = Parent.read(MODEL, model)
+    entry = _entry(job, spec, dataset_version, result)
+    versions = ModelStatus.model_validate(seen.status).versions
+    if entry not in versions:
+        others = [known for known in versions if known.version != entry.version]
+        newest_first = sorted([entry, *others], key=lambda known: -known.version)[:MAX_VERSIONS]
+        listed = {"status": {"versions": [known.to_json() for known in newest_first]}}
+        return _locked(seen, listed, subresource="status")
+    if spec.publish.alias and _published(seen, spec.publish.alias) < entry.version:
+        return _locked(seen, _move(seen, spec.publish.alias, entry.version))
+    return None
+
+
+def _empty_model(job: Parent, spec: TrainingJobSpec) -> Manifest:
+    """A Model that nobody owns: it outlives the runs that fill it."""
+    return {
+        "apiVersion": MODEL.api_version,
+        "kind": MODEL.name,
+        "metadata": {"name": spec.model.name, "namespace": job.namespace},
+        "spec": {},
+    }
+
+
+def _entry(job: Parent, spec: TrainingJobSpec, dataset_version: int, result: ModelResult) -> ModelVersion:
+    return ModelVersion(
+        version=result.version.version,
+        uri=result.version.uri,
+        digest=result.version.digest,
+        bytes=result.bytes,
+        formats=result.formats,
+        metrics=metric_texts(result.metrics),
+        job=job.name,
+        job_uid=job.uid,
+        dataset=spec.dataset.name,
+        dataset_version=dataset_version,
+        created_at=result.created_at.replace(microsecond=0),
+    )
+
+
+def metric_texts(metrics: dict[str, float]) -> dict[str, str]:
+    """Figures as people read them; Kubernetes objects hold no floating-point numbers."""
+    return {name: f"{value:.4g}" for name, value in sorted(metrics.items())}
+
+
+def _published(model: Parent, alias: str) -> int:
+    """The newest version that a run moved this alias to."""
+    text = model.annotations.get(PUBLISHED_PREFIX + alias, "")
+    return int(text) if text.isdecimal() else 0
+
+
+def _move(model: Parent, alias: str, version: int) -> Manifest:
+    aliases = ModelSpec.model_validate(model.spec).aliases
+    moved = Alias(name=alias, version=version)
+    known = any(one.name == alias for one in aliases)
+    after = [moved if one.name == alias else one for one in aliases] if known else [*aliases, moved]
+    return {
+        "metadata": {"annotations": {PUBLISHED_PREFIX + alias: str(version)}},
+        "spec": {"aliases": [one.to_json() for one in after]},
+    }
+
+
+def _locked(model: Parent, patch: Manifest, subresource: str | None = None) -> Patch:
+    """A change that is refused when somebody has changed the Model since it was read."""
+    return Patch(MODEL, model.namespace, model.name, patch, resource_version=model.resource_version, subresource=subresource)

@@ -1,0 +1,127 @@
+"""The workers of one try as a group: how many run, which of them ended the run, and how far it is. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from windlass_core.contracts import Progress
+from windlass_core.resources import TrainingJobStatus
+from windlass_core.resources.training_job import CheckpointStatus, TrainingProgress
+from windlass_operator import diagnosis
+from windlass_operator.conditions import Verdict
+from windlass_operator.diagnosis import Diagnosis
+from windlass_operator.pods import Pod
+
+# Exit codes after which trying again cannot help; the Job's podFailurePolicy says the same.
+FINAL_EXIT_CODES = frozenset({40, 41, 42, 43})
+STOPPED_EXIT_CODE = 44
+
+
+@dataclass(frozen=True)
+class Group:
+    """The newest pod of each index.
+
+    Attributes:
+        missing: indexes without a pod.
+        restarts: failures that were recovered from, over all indexes.
+        endpoint: address of a pod to ask for progress.
+    """
+
+    newest: tuple[Pod, ...]
+    total: int
+    missing: int
+    running: int
+    restarts: int
+    endpoint: str | None
+
+
+def group(pods: Sequence[Pod], total: int) -> Group:
+    """The group as it stands; pods come the oldest first."""
+    newest = {pod.index: pod for pod in pods}
+    ordered = tuple(newest[index] for index in sorted(newest))
+    running = [pod for pod in ordered if pod.running]
+    return Group(
+        newest=ordered,
+        total=total,
+        missing=max(0, total - len(ordered)),
+        running=len(running),
+        restarts=sum(pod.failures + pod.ignored_failures for pod in ordered),
+        endpoint=next((pod.address for pod in running if pod.address and not pod.deleting), None),
+    )
+
+
+def culprit(pods: Sequence[Pod], restarts_max: int, *, job_failed: bool) -> Pod | None:
+    """The pod that ended the run, or None while the run goes on.
+
+    It is known as soon as that pod has ended: the Job comes to the same conclusion a second later.
+    """
+    failed = [pod for pod in pods if pod.failed]
+    counted = [pod for pod in failed if not _ignored(pod)]
+    final = [pod for pod in counted if pod.ended and pod.ended.exit_code in FINAL_EXIT_CODES]
+    exhausted = [pod for pod in counted if pod.failures + 1 > restarts_max]
+    candidates = final or exhausted or ((counted or failed) if job_failed else [])
+    return candidates[-1] if candidates else None
+
+
+def last_failure(found: Diagnosis, pod: Pod) -> str:
+    """The sentence on the failure that ended the run, with how many came before it."""
+    return f"{found.message} It was restarted {pod.failures} times before." if pod.failures else found.message
+
+
+def _ignored(pod: Pod) -> bool:
+    """Whether the Job tries again without counting: the cluster took the pod away, or it stopped after saving."""
+    return pod.disruption is not None or (pod.ended is not None and pod.ended.exit_code == STOPPED_EXIT_CODE)
+
+
+def verdict(state: Group, progress: Progress | None, restarts_max: int) -> Verdict | None:
+    """What the group does, or what keeps it from it; None when its pods are only on their way."""
+    for pod in state.newest:
+        if pod.failed:
+            found = diagnosis.of_end(pod)
+            times = pod.failures + (0 if _ignored(pod) else 1)
+            message = f"{found.message} The worker is started again ({times} of at most {restarts_max} restarts)."
+            return Verdict("Unknown", found.reason, message, problem=True)
+    for pod in state.newest:
+        if trouble := diagnosis.of_waiting(pod):
+            return Verdict("Unknown", trouble.reason, trouble.message, problem=True)
+    if state.newest and state.running == state.total:
+        doing = f": {_words(progress.phase)}" if progress else ""
+        return Verdict("Unknown", "Running", f"{state.running} of {state.total} workers run{doing}.")
+    if state.running:
+        return Verdict("Unknown", "Starting", f"{state.running} of {state.total} workers run; the others are being started.")
+    return None
+
+
+def _words(phase: str) -> str:
+    """A CamelCase word as words: WaitingForWorkers as waiting for workers."""
+    return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in phase).strip()
+
+
+def progress_fields(status: TrainingJobStatus, progress: Progress | None) -> dict[str, Any]:
+    """Fields of the status that progress changes; what a restarted worker does not know yet stays as it was."""
+    if progress is None:
+        return {}
+    fields: dict[str, Any] = {}
+    if progress.step is not None and progress.steps is not None:
+        rate = progress.samples_per_second
+        fields["progress"] = TrainingProgress(
+            step=progress.step,
+            steps=progress.steps,
+            epoch=progress.epoch or 0,
+            loss=None if progress.loss is None else f"{progress.loss:.4g}",
+            samples_per_second=None if rate is None else round(rate),
+            eta=None if progress.eta_seconds is None else duration(progress.eta_seconds),
+        )
+    saved = progress.checkpoint
+    if saved and (status.checkpoint is None or saved.step >= status.checkpoint.step):
+        fields["checkpoint"] = CheckpointStatus(step=saved.step, at=saved.at.replace(microsecond=0))
+    return fields
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 45s, 1m30s, 2h05m."""
+    whole = max(0, round(seconds))
+    hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
+    if hours:
+        return f"{hours}h{minutes:02d}m"
+    return f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"
