@@ -290,12 +290,11 @@ def test_an_output_that_the_model_has_not_is_refused() -> None:
 
 def test_a_response_is_json_and_echoes_id_model_and_version() -> None:
     tensor = Tensor("probabilities", "FP32", np.array([[0.25, 0.75]], dtype=np.float32))
-    answer = encode_response([(tensor, False)], model="m", version="3", identifier="q", parameters={"digest": "sha256:0"})
+    answer = encode_response([(tensor, False)], model="m", version="3", identifier="q")
     assert orjson.loads(answer.body) == {
         "model_name": "m",
         "model_version": "3",
         "id": "q",
-        "parameters": {"digest": "sha256:0"},
         "outputs": [{"name": "probabilities", "datatype": "FP32", "shape": [1, 2], "data": [0.25, 0.75]}],
     }
     assert answer.headers == {"Content-Type": "application/json"}
@@ -304,7 +303,7 @@ def test_a_response_is_json_and_echoes_id_model_and_version() -> None:
 def test_a_mixed_response_has_its_binary_tensors_behind_the_json_in_order() -> None:
     label = Tensor("label", "BYTES", np.array(["yes", "né"], dtype=object))
     shares = Tensor("probabilities", "FP32", np.array([[0.5], [1]], dtype=np.float32))
-    answer = encode_response([(label, True), (shares, True)], model="m", version="3", identifier=None, parameters={})
+    answer = encode_response([(label, True), (shares, True)], model="m", version="3", identifier=None)
     length = int(answer.headers[HEADER_LENGTH])
     header = orjson.loads(answer.body[:length])
     assert [output["parameters"]["binary_data_size"] for output in header["outputs"]] == [14, 8]

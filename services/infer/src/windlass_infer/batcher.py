@@ -29,7 +29,7 @@ from windlass_infer.metrics import Measurements
 # Beyond this the fixed cost of a run is spread thin (a fifteenth of a batch of a tiny network on ONNX Runtime), and more rows
 # would only make the first caller of a batch wait for the last.
 MAX_BATCH_ROWS = 128
-# Rows that may wait: 32 full batches. An early 429, after which another pod can answer, serves a client better than a long queue.
+# Rows that may wait: 32 full batches. An early 429, after which another pod can answer, is better than a long queue.
 MAX_WAITING_ROWS = 4096
 RETRY_AFTER_SECONDS = 1
 

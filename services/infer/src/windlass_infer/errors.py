@@ -10,6 +10,13 @@ class BadRequest(WindlassError):
     default_reason = "BadRequest"
 
 
+class MethodNotAllowed(WindlassError):
+    """The path is right, the method is not."""
+
+    http_status = 405
+    default_reason = "MethodNotAllowed"
+
+
 class RequestTimeout(WindlassError):
     """The body did not arrive in time."""
 

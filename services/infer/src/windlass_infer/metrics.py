@@ -42,9 +42,7 @@ class Measurements:
             waiting_rows=Gauge(
                 "windlass_infer_rows_in_flight", "Rows that wait for the engine or are being computed.", registry=registry
             ),
-            shed=Counter(
-                "windlass_infer_shed", "Requests refused because too much was waiting.", registry=registry
-            ),
+            shed=Counter("windlass_infer_shed", "Requests refused because too much was waiting.", registry=registry),
             failures=Counter("windlass_infer_engine_failures", "Runs of the engine that raised.", registry=registry),
         )
 

@@ -111,9 +111,7 @@ def parse_request(body: bytes, header_length: str | None = None, raw_input: RawI
     return InferRequest(_inputs(declared, view[length:]), outputs, binary_by_default, identifier)
 
 
-def encode_response(
-    tensors: Sequence[tuple[Tensor, bool]], *, model: str, version: str, identifier: str | None, parameters: Mapping[str, Any]
-) -> Encoded:
+def encode_response(tensors: Sequence[tuple[Tensor, bool]], *, model: str, version: str, identifier: str | None) -> Encoded:
     """An infer response.
 
     Args:
@@ -121,13 +119,10 @@ def encode_response(
         model: name of the model.
         version: its version.
         identifier: the id of the request, echoed.
-        parameters: what else the answer tells, as the protocol's `parameters` of the response.
     """
     document: dict[str, Any] = {"model_name": model, "model_version": version}
     if identifier is not None:
         document["id"] = identifier
-    if parameters:
-        document["parameters"] = parameters
     raw: list[bytes] = []
     described: list[dict[str, Any]] = []
     for tensor, binary in tensors:
