@@ -19,8 +19,8 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/component-base/cli"
+	generatedopenapi "k8s.io/kubernetes/pkg/generated/openapi"
 	"sigs.k8s.io/metrics-server/pkg/api"
-	generatedopenapi "sigs.k8s.io/metrics-server/pkg/api/generated/openapi"
 	"sigs.k8s.io/metrics-server/pkg/scraper/client"
 	"sigs.k8s.io/metrics-server/pkg/server"
 )
@@ -92,6 +92,7 @@ func (o *options) apiserver() (*genericapiserver.Config, error) {
 	if err := o.authorization.ApplyTo(&config.Authorization); err != nil {
 		return nil, err
 	}
+	// metrics-server's own definitions carry the names of an older Kubernetes; Kubernetes has the same types.
 	namer := openapinamer.NewDefinitionNamer(api.Scheme)
 	config.OpenAPIConfig = genericapiserver.DefaultOpenAPIConfig(generatedopenapi.GetOpenAPIDefinitions, namer)
 	config.OpenAPIV3Config = genericapiserver.DefaultOpenAPIV3Config(generatedopenapi.GetOpenAPIDefinitions, namer)
