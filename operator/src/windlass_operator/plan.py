@@ -9,9 +9,6 @@ from windlass_core.contracts import Progress
 from windlass_operator.api import Kind, Manifest
 from windlass_operator.settings import Settings
 
-# The longest name of an object's own sentence in an Event; the API server's limit is 1,024 bytes.
-EVENT_MESSAGE_LENGTH = 1000
-
 
 @dataclass(frozen=True)
 class Parent:
@@ -111,8 +108,8 @@ class Plan:
     """The writes that bring the cluster nearer to what an object asks for.
 
     Attributes:
+        actions: writes in order; the status comes after them, so that it never tells of what has not happened.
         status: the whole status the object should have; None leaves it alone.
-        status_first: the status is a promise that the actions rely on, so it is written before them.
         requeue_after: seconds after which to look again although nothing happened; None waits for events.
         endpoint: address of a pod to ask for progress, while there is one.
         refresh_secret: a pod misses the store's Secret.
@@ -120,7 +117,6 @@ class Plan:
 
     actions: tuple[Action, ...] = ()
     status: Manifest | None = None
-    status_first: bool = False
     notes: tuple[Note, ...] = ()
     requeue_after: float | None = None
     endpoint: str | None = None

@@ -1,4 +1,4 @@
-"""The objects by which an InferenceService answers: Deployment, Service, autoscaler, disruption budget, network policy. Pure."""
+"""The Deployment by which an InferenceService answers, and the objects that expose, scale and guard it. Pure."""
 
 from urllib.parse import urlsplit
 

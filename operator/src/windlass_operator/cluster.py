@@ -1,0 +1,164 @@
+"""The cluster behind a real API server; the only module that imports the Kubernetes client.
+
+Requests go through kubernetes.aio's ApiClient, which knows credentials and TLS, but bodies stay plain JSON: the generated
+models refuse what they do not know, and cost more than all else that the operator does.
+"""
+
+import json
+from typing import Any
+from urllib.parse import urlencode
+
+import aiohttp
+from kubernetes.aio import config
+from kubernetes.aio.client.api_client import ApiClient
+from kubernetes.aio.client.configuration import Configuration
+from kubernetes.aio.client.rest import RESTResponse
+
+from windlass_core import __version__
+from windlass_operator import metrics
+from windlass_operator.api import FIELD_MANAGER, ApiError, Busy, Conflict, Kind, Manifest, Refused
+
+# One request that takes longer is dead; the key it was for comes again.
+REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=5)
+# Objects of one page of a list, so that neither side holds all of a large cluster at once.
+LIST_PAGE = 500
+
+JSON = "application/json"
+APPLY = "application/apply-patch+yaml"
+MERGE = "application/merge-patch+json"
+METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+
+
+class KubernetesCluster:
+    """Implements `api.Cluster`."""
+
+    def __init__(self, client: ApiClient) -> None:
+        self._client = client
+        client.user_agent = f"windlass-operator/{__version__}"
+
+    @classmethod
+    async def connect(cls) -> "KubernetesCluster":
+        """The cluster of the pod's service account, or else of the kubeconfig.
+
+        Raises:
+            ApiError: there is neither.
+        """
+        configuration = Configuration()
+        try:
+            config.load_incluster_config(client_configuration=configuration)
+        except config.ConfigException:
+            try:
+                await config.load_kube_config(client_configuration=configuration)
+            except config.ConfigException as error:
+                raise ApiError(f"neither a service account nor a kubeconfig leads to a cluster: {error}") from error
+        return cls(ApiClient(configuration))
+
+    async def close(self) -> None:
+        """End all connections."""
+        await self._client.close()
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
+        """See `api.Cluster`."""
+        return await self._request("GET", kind, kind.path(namespace, name), absent_ok=True)
+
+    async def list(
+        self, kind: Kind, namespace: str | None, *, labels: str = "", fields: str = "", metadata_only: bool = False
+    ) -> list[Manifest]:
+        """See `api.Cluster`."""
+        query = {"limit": str(LIST_PAGE), "labelSelector": labels, "fieldSelector": fields}
+        items: list[Manifest] = []
+        while True:
+            accept = METADATA_LIST if metadata_only else JSON
+            page = await self._request("GET", kind, kind.path(namespace), query=query, accept=accept) or {}
+            items += page.get("items") or []
+            query["continue"] = page.get("metadata", {}).get("continue") or ""
+            if not query["continue"]:
+                return items
+
+    async def create(self, kind: Kind, manifest: Manifest) -> Manifest:
+        """See `api.Cluster`."""
+        path = kind.path(manifest["metadata"]["namespace"])
+        return await self._request("POST", kind, path, body=manifest, query={"fieldManager": FIELD_MANAGER}) or {}
+
+    async def apply(self, kind: Kind, manifest: Manifest) -> None:
+        """See `api.Cluster`."""
+        metadata = manifest["metadata"]
+        path = kind.path(metadata["namespace"], metadata["name"])
+        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        await self._request("PATCH", kind, path, body=manifest, query=query, content_type=APPLY)
+
+    async def patch(
+        self,
+        kind: Kind,
+        namespace: str,
+        name: str,
+        patch: Manifest,
+        *,
+        subresource: str | None = None,
+        manager: str = FIELD_MANAGER,
+    ) -> None:
+        """See `api.Cluster`."""
+        path = kind.path(namespace, name, subresource)
+        await self._request("PATCH", kind, path, body=patch, query={"fieldManager": manager}, content_type=MERGE)
+
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
+        """See `api.Cluster`."""
+        body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
+        try:
+            await self._request("DELETE", kind, kind.path(namespace, name), body=body, absent_ok=True)
+        except Conflict:
+            return  # another object has the name now
+
+    async def _request(
+        self,
+        method: str,
+        kind: Kind,
+        path: str,
+        *,
+        query: dict[str, str] | None = None,
+        body: Manifest | None = None,
+        content_type: str = JSON,
+        accept: str = JSON,
+        absent_ok: bool = False,
+    ) -> Manifest | None:
+        headers = {"Accept": accept, "Content-Type": content_type, **self._client.default_headers}
+        await self._client.update_params_for_auth(headers, None, ["BearerToken"], path, method, body)
+        given = urlencode({name: value for name, value in (query or {}).items() if value})
+        url = f"{self._client.configuration.host}{path}" + (f"?{given}" if given else "")
+        try:
+            response = await self._client.rest_client.request(
+                method, url, headers=headers, body=body, _request_timeout=REQUEST_TIMEOUT
+            )
+            data = await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            metrics.API_REQUESTS.labels(method, kind.plural, "none").inc()
+            raise Busy(f"the API server does not answer: {type(error).__name__} {error}".strip()) from error
+        metrics.API_REQUESTS.labels(method, kind.plural, str(response.status)).inc()
+        if response.status == 404 and absent_ok:
+            return None
+        if response.status >= 400:
+            raise _error(response, data)
+        document: Manifest = json.loads(data)
+        return document
+
+
+def _error(response: RESTResponse, data: bytes) -> ApiError:
+    """The error that says what to do about an answer."""
+    status, message = response.status, _message(data) or f"HTTP {response.status}"
+    if status in (404, 409):
+        return Conflict(message, status=status)
+    if status in (401, 408, 429) or status >= 500:
+        return Busy(message, status=status, retry_after=_seconds(response.headers.get("Retry-After")))
+    return Refused(message, status=status)
+
+
+def _message(data: bytes) -> str:
+    try:
+        document: Any = json.loads(data)
+    except ValueError:
+        return data[:300].decode(errors="replace")
+    return str(document.get("message", "")) if isinstance(document, dict) else ""
+
+
+def _seconds(text: str | None) -> float | None:
+    return float(text) if text and text.isdecimal() else None
