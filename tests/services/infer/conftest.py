@@ -237,10 +237,13 @@ def free_port() -> int:
 def served(spec: InferServe, environment: dict[str, str], folder: Path) -> Iterator[RunningServer]:
     port = free_port()
     termination_log, log = folder / "termination-log", folder / "log"
-    variables = os.environ | environment | {"WINDLASS_RUN_SPEC": spec.to_json_text(), "WINDLASS_TERMINATION_LOG": str(termination_log)}
+    pod = {"WINDLASS_RUN_SPEC": spec.to_json_text(), "WINDLASS_TERMINATION_LOG": str(termination_log)}
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "windlass_infer", "serve", "--port", str(port)], env=variables, stdout=output, stderr=output
+            [sys.executable, "-m", "windlass_infer", "serve", "--port", str(port)],
+            env=os.environ | environment | pod,
+            stdout=output,
+            stderr=output,
         )
     try:
         yield RunningServer(process, f"http://{LOOPBACK}:{port}", termination_log, log, spec)
@@ -258,7 +261,7 @@ def ready(server: RunningServer) -> bool:
 
 
 @pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Callable[..., Any]]:
+def serve(tmp_path: Path) -> Callable[..., Any]:
     """Starts a server; `until_ready` waits for it."""
 
     @contextmanager
@@ -268,7 +271,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Any]]:
                 wait_until(lambda: ready(server), "the server is ready")
             yield server
 
-    yield start
+    return start
 
 
 @pytest.fixture(scope="module", params=EXAMPLES)
@@ -301,5 +304,3 @@ def tampered(path: Path) -> None:
 @pytest.fixture(scope="session")
 def tamper() -> Callable[[Path], None]:
     return tampered
-
-

@@ -88,7 +88,6 @@ class Batcher:
             raise Unavailable("this server is stopping; send the request again")
         rows = len(features)
         if self._rows_in_flight and self._rows_in_flight + rows > self._max_waiting_rows:
-            self._measurements.shed.inc()
             raise Overloaded(f"{self._rows_in_flight} rows wait already; try again in {RETRY_AFTER_SECONDS} s")
         future: asyncio.Future[Outputs] = self._loop.create_future()
         self._count(rows)
@@ -180,7 +179,7 @@ class Batcher:
 
     def _count(self, rows: int) -> None:
         self._rows_in_flight += rows
-        self._measurements.waiting_rows.set(self._rows_in_flight)
+        self._measurements.rows_in_flight.set(self._rows_in_flight)
 
 
 def _split(outputs: Outputs, sizes: Sequence[int]) -> list[Outputs]:

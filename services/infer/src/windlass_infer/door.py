@@ -19,7 +19,7 @@ from windlass_core.errors import WindlassError
 from windlass_core.serving import json_response, problem_response
 from windlass_infer.batcher import RETRY_AFTER_SECONDS
 from windlass_infer.engine import Outputs
-from windlass_infer.errors import MethodNotAllowed
+from windlass_infer.errors import MethodNotAllowed, Overloaded
 from windlass_infer.intake import Intake
 from windlass_infer.protocol import Encoded
 from windlass_infer.questions import Read, read_infer, read_predict
@@ -77,6 +77,7 @@ class Door:
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or pass on."""
         route = self._routes.get(scope["path"]) if scope["type"] == "http" else None
         if route is None:
             await self._app(scope, receive, send)
@@ -98,6 +99,8 @@ class Door:
         except Exception:
             log.exception("unexpected error", extra={"path": scope["path"]})
             refusal = WindlassError("an error that was not foreseen; the service's log tells more under this request's id")
+        if isinstance(refusal, Overloaded) and self._service.loaded:
+            self._service.loaded.measurements.shed.inc()
         response = route.refuse(refusal)
         response.headers.update(self._version_headers)
         if refusal.http_status in _RETRY_LATER:

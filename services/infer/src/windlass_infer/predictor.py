@@ -143,7 +143,7 @@ class Predictor:
             raise BadData(f"the program answered {answer.shape} for {rows} rows; it must be {(rows, self._width)}")
         if not np.isfinite(answer).all():
             row = int(np.argwhere(~np.isfinite(answer))[0][0])
-            raise PredictionNotFinite(f"row {row}: the model's answer is not a finite number; the values may be far from all it saw")
+            raise PredictionNotFinite(f"row {row}: the model answers no finite number; a value of the row may be far off")
         return answer
 
     def predictions(self, answer: Floats) -> list[bool | int | str] | Floats:

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 
+from prometheus_client import REGISTRY, CollectorRegistry
+
 from windlass_core.contracts import InferServe
 from windlass_core.errors import Unavailable, WindlassError
 from windlass_core.store import Store
 from windlass_infer.batcher import Batcher
 from windlass_infer.loader import MODEL_LOAD_FAILED, LoadedModel, load_patient
-from windlass_infer.metrics import Measurements, announce_model
+from windlass_infer.metrics import Measurements
 from windlass_infer.predictor import Predictor
 
 log = logging.getLogger(__name__)
@@ -30,14 +32,16 @@ class Serving:
 
     predictor: Predictor
     batcher: Batcher
+    measurements: Measurements
     platform: str
 
 
 class Service:
     """The model of this process."""
 
-    def __init__(self, spec: InferServe, open_store: Callable[[], Store]) -> None:
+    def __init__(self, spec: InferServe, open_store: Callable[[], Store], *, registry: CollectorRegistry = REGISTRY) -> None:
         self.spec = spec
+        self._registry = registry
         self.failure: WindlassError | None = None
         self._open_store = open_store
         self._serving: Serving | None = None
@@ -80,27 +84,18 @@ class Service:
         try:
             folder = Path(tempfile.mkdtemp(prefix="windlass-model-"))
             loaded = load_patient(self.spec, self._open_store, folder, say=self._say)
+            measurements = Measurements.register(loaded.predictor.version, loaded.engine.name, self._registry)
         except WindlassError as error:
             self.failure = error
         except Exception as error:
             log.exception("loading failed")
             self.failure = WindlassError(f"loading failed: {type(error).__name__}", reason=MODEL_LOAD_FAILED)
         else:
-            loop.call_soon_threadsafe(self._begin, loaded)
+            loop.call_soon_threadsafe(self._begin, loaded, measurements)
 
-    def _begin(self, loaded: LoadedModel) -> None:
-        version = loaded.predictor.version
-        announce_model(
-            [
-                ("name", version.name),
-                ("model", version.model),
-                ("version", str(version.number)),
-                ("digest", version.digest),
-                ("platform", loaded.engine.name),
-            ]
-        )
-        batcher = Batcher(loaded.engine, Measurements.register())
-        self._serving = Serving(loaded.predictor, batcher, loaded.engine.name)
+    def _begin(self, loaded: LoadedModel, measurements: Measurements) -> None:
+        batcher = Batcher(loaded.engine, measurements)
+        self._serving = Serving(loaded.predictor, batcher, measurements, loaded.engine.name)
 
     def _say(self, sentence: str) -> None:
         self._waiting_for = sentence

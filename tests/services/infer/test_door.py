@@ -1,0 +1,289 @@
+"""The door under bad company: bodies too large, too slow or too many, clients that leave, engines that break."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from threading import Event
+from typing import Any
+
+import orjson
+import pytest
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
+from windlass_infer.app import create
+from windlass_infer.batcher import Batcher
+from windlass_infer.engine import Floats, Outputs
+from windlass_infer.intake import Intake
+from windlass_infer.service import Service
+
+DEADLINE_SECONDS = 10.0
+PREDICT = "/v1/models/service:predict"
+INFER = "/v2/models/service/infer"
+BODY = orjson.dumps({"instances": [[1, 2, 9]]})
+GONE = {"type": "http.disconnect"}
+
+
+@dataclass
+class Client:
+    """One client of an ASGI application: sends messages, keeps what comes back."""
+
+    app: FastAPI
+    path: str = PREDICT
+    method: str = "POST"
+    headers: dict[str, str] = field(default_factory=dict)
+    status: int = 0
+    answer_headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+    async def ask(self, *messages: dict[str, Any], wait_for: asyncio.Event | None = None) -> "Client":
+        """Send the messages; when they are over, keep silent, or leave once `wait_for` is set."""
+        pending = iter(messages)
+
+        async def receive() -> Any:
+            for message in pending:
+                return {"type": "http.request"} | message
+            await (wait_for or asyncio.Event()).wait()
+            return GONE
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                self.status = message["status"]
+                self.answer_headers = {key.decode(): value.decode() for key, value in message["headers"]}
+            else:
+                self.body += message["body"]
+
+        headers = [(key.lower().encode(), value.encode()) for key, value in self.headers.items()]
+        scope = {"type": "http", "method": self.method, "path": self.path, "headers": headers, "query_string": b""}
+        await self.app(scope, receive, send)
+        return self
+
+    @property
+    def json(self) -> Any:
+        return orjson.loads(self.body)
+
+
+class HeldEngine:
+    """The real engine behind a gate."""
+
+    def __init__(self, engine: Any) -> None:
+        self.engine = engine
+        self.go = Event()
+        self.entered = Event()
+        self.rows: list[int] = []
+        self.error: Exception | None = None
+
+    def run(self, features: Floats) -> Outputs:
+        self.rows.append(len(features))
+        self.entered.set()
+        assert self.go.wait(DEADLINE_SECONDS)
+        if self.error:
+            raise self.error
+        outputs: Outputs = self.engine.run(features)
+        return outputs
+
+    def close(self) -> None:
+        self.go.set()
+        self.engine.close()
+
+
+@dataclass
+class Served:
+    app: FastAPI
+    service: Service
+    registry: CollectorRegistry
+
+    def hold(self) -> HeldEngine:
+        """Put a gate in front of the engine."""
+        assert self.service.loaded
+        batcher: Batcher = self.service.loaded.batcher
+        held = HeldEngine(batcher._engine)
+        batcher._engine = held  # type: ignore[assignment]
+        return held
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110  # what is waited for happens on other threads
+        await asyncio.sleep(0.001)
+
+
+@pytest.fixture
+def run(shelf: Any, examples: dict[str, Any]) -> Callable[..., None]:
+    """Runs a test against a served model, within the deadline."""
+    spec = shelf.spec(shelf.publish(examples["numbers"]))
+
+    @asynccontextmanager
+    async def served(**limits: Any) -> AsyncIterator[Served]:
+        registry = CollectorRegistry()
+        service = Service(spec, lambda: shelf.store, registry=registry)
+        app = create(service, intake=Intake(**limits))
+        async with service.running():
+            await until(lambda: service.loaded is not None)
+            yield Served(app, service, registry)
+
+    def run_test(test: Callable[[Served], Coroutine[Any, Any, None]], **limits: Any) -> None:
+        async def whole() -> None:
+            async with served(**limits) as running:
+                await test(running)
+
+        asyncio.run(asyncio.wait_for(whole(), DEADLINE_SECONDS))
+
+    return run_test
+
+
+def pieces(body: bytes, size: int) -> list[dict[str, Any]]:
+    parts = [body[start : start + size] for start in range(0, len(body), size)]
+    return [{"body": part, "more_body": index < len(parts) - 1} for index, part in enumerate(parts)]
+
+
+def test_a_body_in_pieces_is_put_together(run: Callable[..., None]) -> None:
+    async def test(served: Served) -> None:
+        client = await Client(served.app).ask(*pieces(BODY, 5))
+        assert (client.status, client.json["predictions"]) == (200, [8])
+
+    run(test)
+
+
+@pytest.mark.parametrize("path", [PREDICT, INFER])
+@pytest.mark.parametrize("announced", [True, False], ids=["announced", "by what comes"])
+def test_a_body_that_is_too_large_is_413(run: Callable[..., None], path: str, announced: bool) -> None:
+    async def test(served: Served) -> None:
+        headers = {"Content-Length": "101"} if announced else {}
+        client = await Client(served.app, path, headers=headers).ask(*pieces(b" " * 101, 60))
+        assert client.status == 413
+        assert "larger than 100 bytes" in (client.json["detail"] if path == PREDICT else client.json["error"])
+
+    run(test, max_body_bytes=100)
+
+
+def test_a_body_that_does_not_arrive_is_408_and_its_slot_is_free_again(run: Callable[..., None]) -> None:
+    async def test(served: Served) -> None:
+        client = await Client(served.app).ask({"body": BODY[:5], "more_body": True})
+        assert (client.status, client.json["reason"]) == (408, "RequestTimeout")
+        assert (await Client(served.app).ask({"body": BODY})).status == 200
+
+    run(test, body_seconds=0.05, max_requests=1, max_held_bytes=len(BODY))
+
+
+def test_more_requests_than_slots_are_429_with_a_time_to_try_again(run: Callable[..., None]) -> None:
+    async def test(served: Served) -> None:
+        held = served.hold()
+        first = asyncio.create_task(Client(served.app).ask({"body": BODY}))
+        await until(held.entered.is_set)
+        refused = await Client(served.app).ask({"body": BODY})
+        assert (refused.status, refused.json["reason"]) == (429, "Overloaded")
+        assert refused.answer_headers["retry-after"] == "1"
+        assert refused.answer_headers["x-model-version"] == "1"
+        assert served.registry.get_sample_value("windlass_infer_shed_total") == 1
+        held.go.set()
+        assert (await first).status == 200
+        assert (await Client(served.app).ask({"body": BODY})).status == 200
+
+    run(test, max_requests=1)
+
+
+def test_bodies_that_fill_the_memory_are_429(run: Callable[..., None]) -> None:
+    async def test(served: Served) -> None:
+        held = served.hold()
+        first = asyncio.create_task(Client(served.app).ask({"body": BODY}))
+        await until(held.entered.is_set)
+        refused = await Client(served.app, INFER).ask({"body": BODY})
+        assert (refused.status, "fill the memory" in refused.json["error"]) == (429, True)
+        held.go.set()
+        assert (await first).status == 200
+
+    run(test, max_held_bytes=len(BODY) + 1)
+
+
+def test_a_client_that_leaves_while_it_sends_leaves_its_slot(run: Callable[..., None]) -> None:
+    async def test(served: Served) -> None:
+        gone = asyncio.Event()
+        gone.set()
+        left = await Client(served.app).ask({"body": BODY[:3], "more_body": True}, wait_for=gone)
+        assert left.status == 0
+        assert (await Client(served.app).ask({"body": BODY})).status == 200
+
+    run(test, max_requests=1)
+
+
+def test_a_client_that_leaves_while_it_waits_leaves_the_queue(run: Callable[..., None]) -> None:
+    async def test(served: Served) -> None:
+        held = served.hold()
+        gone = asyncio.Event()
+        first = asyncio.create_task(Client(served.app).ask({"body": BODY}))
+        await until(held.entered.is_set)
+        two_rows = orjson.dumps({"instances": [[1, 2, 9], [1, 2, 9]]})
+        leaver = asyncio.create_task(Client(served.app).ask({"body": two_rows}, wait_for=gone))
+        await until(lambda: served.registry.get_sample_value("windlass_infer_rows_in_flight") == 3)
+        gone.set()
+        assert (await leaver).status == 0
+        held.go.set()
+        assert (await first).status == 200
+        await until(lambda: served.registry.get_sample_value("windlass_infer_rows_in_flight") == 0)
+        assert held.rows == [1]
+
+    run(test)
+
+
+@pytest.mark.parametrize("path", [PREDICT, INFER])
+def test_an_engine_that_breaks_is_500_without_its_words_and_the_next_request_is_tried(
+    run: Callable[..., None], path: str
+) -> None:
+    async def test(served: Served) -> None:
+        held = served.hold()
+        held.go.set()
+        held.error = RuntimeError("secret detail")
+        tensor = {"name": "features", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 9]}
+        body = BODY if path == PREDICT else orjson.dumps({"inputs": [tensor]})
+        broken = await Client(served.app, path).ask({"body": body})
+        assert broken.status == 500
+        assert "failed on this request" in (broken.json["detail"] if path == PREDICT else broken.json["error"])
+        assert b"secret" not in broken.body
+        held.error = None
+        assert (await Client(served.app, path).ask({"body": body})).status == 200
+
+    run(test)
+
+
+def test_a_large_body_is_answered_like_a_small_one(run: Callable[..., None]) -> None:
+    async def test(served: Served) -> None:
+        rows = [[1, 2, 9], [9, 0, 0], [0, 9, 0]] * 5000
+        client = await Client(served.app).ask({"body": orjson.dumps({"instances": rows})})
+        assert (client.status, client.json["predictions"]) == (200, [8, 3, 5] * 5000)
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "headers", "status", "sentence"),
+    [
+        (PREDICT, "GET", {}, 405, "POST"),
+        (INFER, "PUT", {}, 405, "POST"),
+        (PREDICT, "POST", {"Content-Encoding": "gzip"}, 415, "without Content-Encoding"),
+        (INFER, "POST", {"Content-Encoding": "zstd"}, 415, "without Content-Encoding"),
+        ("/v2/models/service/versions/2/infer", "POST", {}, 404, "version 1 of the model 'service'"),
+        ("/v2/models/other/infer", "POST", {}, 404, "version 1 of the model 'service'"),
+        ("/v1/models/other:predict", "POST", {}, 404, "/v1/models/service:predict"),
+    ],
+    ids=[
+        "predict by GET",
+        "infer by PUT",
+        "a compressed predict",
+        "a compressed infer",
+        "another version",
+        "another model for infer",
+        "another model for predict",
+    ],
+)
+def test_what_cannot_be_asked_is_said(
+    run: Callable[..., None], path: str, method: str, headers: dict[str, str], status: int, sentence: str
+) -> None:
+    async def test(served: Served) -> None:
+        client = await Client(served.app, path, method, headers).ask({"body": BODY})
+        assert client.status == status
+        assert sentence in client.json["error" if path.startswith("/v2") else "detail"]
+        if status == 405:
+            assert client.answer_headers["allow"] == "POST"
+
+    run(test)
