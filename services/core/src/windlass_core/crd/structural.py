@@ -85,6 +85,8 @@ class _Converter:
     def convert(self, schema: Schema, path: str) -> Schema:
         found = self._inlined(schema, path)
         found = _without_noise(found, self._defaults)
+        if found.get("additionalProperties") is True:
+            raise ValueError(f"{path}: a structural schema cannot hold a map of anything")
         found = _with_bounds(found)
         found = _with_sentence(found)
         if found.get(INT_OR_STRING):
