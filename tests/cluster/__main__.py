@@ -1,4 +1,4 @@
-"""`python3 tests/cluster up|down|env|status|logs|images|leaks`: a local Kubernetes cluster for Windlass.
+"""`python3 tests/cluster up|down|env|status|logs|images|leaks|rehearse`: a local Kubernetes cluster for Windlass.
 
 CLUSTER=auto|bare|kind|minikube|current says which kind of cluster; see `choose.py`. Runs with nothing but Python, from
 3.11 on, because it runs before anything else is installed.
@@ -15,6 +15,7 @@ from types import FrameType
 import choose
 import leftovers
 import logs
+import rehearsal
 import user_shell
 from console import ClusterError, say
 from layout import Layout, layout
@@ -75,8 +76,15 @@ def leaks(where: Layout, _: argparse.Namespace) -> int:
     return 1 if found else 0
 
 
+def rehearse(where: Layout, _: argparse.Namespace) -> int:
+    """Show that the bare cluster starts from any state and leaves nothing; ends a cluster that runs."""
+    rehearsal.rehearse(where)
+    return 0
+
+
 VERBS: dict[str, Callable[[Layout, argparse.Namespace], int]] = {
     "up": up, "down": down, "env": env, "status": status, "logs": show_logs, "images": build_images, "leaks": leaks,
+    "rehearse": rehearse,
 }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ import checks
 import containerd
 import control_plane
 import leftovers
+import machine
 import network
 import node
 import packages
@@ -67,7 +68,7 @@ A Kubernetes cluster will run on this machine as processes of root (CLUSTER=bare
   runs     etcd, the control plane, kubelet, containerd, a registry on {registry.REGISTRY}; state in {layout.state}
   adds     the network interface {network.INTERFACE} ({network.NODE_IP}), nftables tables `{network.NFT_TABLE}` and \
 `kube-proxy`, the control group /{cgroups.CGROUP}
-  sets     {", ".join(name.replace("/", ".") for name in network.SYSCTLS)}; `down` puts them back
+  sets     {", ".join(name.replace("/", ".") for name in machine.SYSCTLS)}; `down` puts them back
 and to stay:
   installs {"Debian packages " + " ".join(wanted) if wanted else "no Debian package; all are there"}
   builds   {" and ".join(built) + " from source" if built else "nothing; all programs are there"}; \
@@ -86,6 +87,7 @@ def start(layout: Layout, programs: Path) -> None:
     with step("Network, control group, certificates, configuration"):
         cgroups.create()
         certificates.make_all(layout)
+        machine.remember(layout)
         network.create(layout)
         write_configuration(layout)
     with step("containerd, etcd, API server"):

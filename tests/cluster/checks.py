@@ -12,6 +12,7 @@ from pathlib import Path
 
 import binaries
 import cgroups
+import machine
 import network
 from console import ClusterError
 from layout import INTERFACE, Layout
@@ -79,7 +80,10 @@ def _network(layout: Layout) -> list[str]:
     owner = network.owner()
     if owner not in {None, "", str(layout.state)}:
         return [f"The interface {INTERFACE} belongs to another cluster, whose state is in {owner}; end that one first."]
-    problems = [f"Addresses of the cluster are in use: route {route}." for route in network.clashing_routes(network.routes())]
+    clashes = network.clashing_routes(network.routes(), network.interfaces())
+    problems = [f"Addresses of the cluster are in use: route to {route}." for route in clashes]
     if network.foreign_proxy():
-        problems.append("Another kube-proxy manages this machine's nftables; two cannot.")
+        problems.append("Another kube-proxy has its rules in this machine's nftables; two cannot.")
+    if machine.kubelet_answers() and not cgroups.component_processes("kubelet"):
+        problems.append(f"Another kubelet runs on this machine and holds {machine.KUBELET_SOCKET}; two cannot.")
     return problems

@@ -8,21 +8,19 @@ Must not know: how the cluster is started.
 from __future__ import annotations
 
 import shutil
-import signal
 from pathlib import Path
 
 import cgroups
 import containerd
+import machine
 import mounts
 import network
 import processes
 import registry
 from layout import Layout
-from shell import wait_until
 
 STOP_GRACE_SECONDS = 5.0
 POD_LOG_LINKS = Path("/var/log/containers")  # fixed in the kubelet; links into our folder of pod logs
-DEVICE_PLUGINS = Path("/var/lib/kubelet/device-plugins")  # fixed in the kubelet
 
 # What a cluster leaves in its state folder besides logs, which are kept for whoever wants to know what happened.
 KEPT_STATE = {"logs"}
@@ -35,12 +33,10 @@ def stop(layout: Layout, *, keep_registry: bool) -> None:
     Raises ClusterError naming what cannot be removed.
     """
     kept = {registry.NAME} if keep_registry else set()
-    others = [name for name in cgroups.components() if name not in {containerd.NAME, *kept}]
-    for name in others:
-        cgroups.send(cgroups.component_processes(name), signal.SIGTERM)
-    wait_until(lambda: not any(processes.alive(name) for name in others), STOP_GRACE_SECONDS)
-    for name in others:
-        cgroups.kill_component(name, grace_seconds=0.0)
+    for name in cgroups.components():
+        # Without grace: all that these would save is thrown away below.
+        if name not in {containerd.NAME, *kept}:
+            cgroups.kill_component(name, grace_seconds=0.0)
     _empty_containerd(layout)
     cgroups.kill_pods()
     cgroups.kill_component(containerd.NAME, STOP_GRACE_SECONDS)
@@ -65,6 +61,7 @@ def _remove_traces(layout: Layout) -> None:
     network.destroy(layout)
     for link in pod_log_links(layout):
         link.unlink(missing_ok=True)
+    machine.restore(layout)
 
 
 def _remove_state(layout: Layout, kept: set[str]) -> None:
@@ -106,7 +103,7 @@ def leaks(layout: Layout) -> list[str]:
     shown += [f"network interface {name}" for name in network.interfaces()]
     shown += [f"nftables table {family} {name}" for family, name in network.tables()]
     shown += [f"iptables rule {' '.join(rule)}" for rule in network.forward_rules()]
-    shown += [f"CNI result {path}" for path in network.cni_results()]
+    shown += [f"CNI result {path}" for path in network.cni_results(layout)]
     shown += [f"socket {path}" for path in containerd.shim_sockets(layout)]
     shown += [f"link {link}" for link in pod_log_links(layout)]
     if layout.state.is_dir():

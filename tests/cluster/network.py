@@ -14,11 +14,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from console import ClusterError
 from layout import (
     CNI_NETWORK,
     INTERFACE,
-    KUBERNETES_SERVICE_IP,
     NFT_TABLE,
     NODE_IP,
     POD_RANGE,
@@ -35,17 +33,6 @@ OWN_TABLE = ("inet", NFT_TABLE)
 CNI_RESULTS = Path("/var/lib/cni/results")  # the CNI library's own cache; containerd 1.6 cannot move it
 FORWARD_RULES = tuple(
     ("FORWARD", flag, POD_RANGE, "-m", "comment", "--comment", "windlass", "-j", "ACCEPT") for flag in ("-s", "-d")
-)
-
-# What the CNI plug-ins, the kubelet and kube-proxy set on the machine; their values before are put back by `down`.
-SYSCTLS = (
-    "net/ipv4/ip_forward",
-    "vm/overcommit_memory",
-    "vm/panic_on_oom",
-    "kernel/panic",
-    "kernel/panic_on_oops",
-    "kernel/keys/root_maxkeys",
-    "kernel/keys/root_maxbytes",
 )
 
 # Pods that call addresses outside of the cluster do so under the machine's address.
@@ -76,8 +63,7 @@ def cni_configuration(layout: Layout) -> dict[str, Any]:
 
 
 def create(layout: Layout) -> None:
-    """Make the interface with the node's address and the rules. Raises ClusterError on a clash with the machine."""
-    _remember_sysctls(layout)
+    """Make the interface with the node's address and the rules. Raises ClusterError when a tool refuses."""
     if not _interface_exists():
         # A bridge without ports is the one kind of interface without a cable that every kernel with containers has.
         _ip("link", "add", INTERFACE, "type", "bridge")
@@ -90,7 +76,7 @@ def create(layout: Layout) -> None:
 
 
 def destroy(layout: Layout) -> None:
-    """Remove interfaces, rules and CNI leftovers, and give the machine its settings back."""
+    """Remove interfaces, rules and CNI leftovers."""
     for name in pod_interfaces():
         attempt(["ip", "link", "delete", name], timeout_seconds=TIMEOUT_SECONDS)
     if _interface_exists():
@@ -99,9 +85,8 @@ def destroy(layout: Layout) -> None:
         run(["nft", "delete", "table", family, table], timeout_seconds=TIMEOUT_SECONDS)
     for rule in forward_rules():
         attempt(["iptables", "-w", "-D", *rule], timeout_seconds=TIMEOUT_SECONDS)
-    for file in cni_results():
+    for file in cni_results(layout):
         file.unlink(missing_ok=True)
-    _restore_sysctls(layout)
 
 
 def interfaces() -> list[str]:
@@ -133,33 +118,41 @@ def owner() -> str | None:
 
 
 def foreign_proxy() -> bool:
-    """Whether a kube-proxy that is not ours has rules here. Ours serves addresses of our own ranges."""
-    if found("nft") is None:
-        return False
-    listed = attempt(["nft", "list", "table", *PROXY_TABLES[0]], timeout_seconds=TIMEOUT_SECONDS)
-    return listed.returncode == 0 and NODE_IP not in listed.stdout and KUBERNETES_SERVICE_IP not in listed.stdout
+    """Whether a kube-proxy that is not ours has rules here; ours never has any without our own table beside them."""
+    present = _all_tables()
+    return OWN_TABLE not in present and any(table in present for table in PROXY_TABLES)
 
 
 def tables() -> list[tuple[str, str]]:
-    """Our nftables tables, and kube-proxy's, that exist."""
-    listed = attempt(["nft", "list", "tables"], timeout_seconds=TIMEOUT_SECONDS).stdout.splitlines()
-    return [(family, name) for family, name in (OWN_TABLE, *PROXY_TABLES) if f"table {family} {name}" in listed]
+    """Our nftables tables that exist; our own last, because while it is there the others are known to be ours."""
+    present = _all_tables()
+    return [table for table in (*PROXY_TABLES, OWN_TABLE) if table in present] if OWN_TABLE in present else []
 
 
-def cni_results() -> list[Path]:
-    """What the CNI library has kept about our pods."""
-    return sorted(CNI_RESULTS.glob(f"{CNI_NETWORK}-*"))
+def _all_tables() -> set[tuple[str, str]]:
+    if found("nft") is None:  # then nobody has made a table with it
+        return set()
+    listed = run(["nft", "list", "tables"], timeout_seconds=TIMEOUT_SECONDS).splitlines()
+    words = [line.split() for line in listed]
+    return {(family, name) for _, family, name in (line for line in words if len(line) == 3)}
 
 
-def clashing_routes(listed: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Routes of the machine, as `ip -json route` prints them, that lead to addresses which the cluster would use."""
-    ours = [ipaddress.ip_network(POD_RANGE), ipaddress.ip_network(SERVICE_RANGE)]
+def cni_results(layout: Layout) -> list[Path]:
+    """What the CNI library has kept about our pods: files that name a network namespace in our state."""
+    mark = str(layout.state)
+    return [path for path in sorted(CNI_RESULTS.glob("*")) if path.is_file() and mark in path.read_text(errors="replace")]
+
+
+def clashing_routes(listed: Iterable[Mapping[str, Any]], own: Iterable[str]) -> list[str]:
+    """Routes, as `ip -json route` prints them, to addresses that the cluster would use, by interfaces not its own."""
+    own_interfaces = set(own)
+    ours = [ipaddress.IPv4Network(POD_RANGE), ipaddress.IPv4Network(SERVICE_RANGE)]
     clashes = []
     for route in listed:
-        if route.get("dst", "default") == "default" or route.get("dev") == INTERFACE or route.get("prefsrc") == NODE_IP:
+        if route.get("dst", "default") == "default" or route.get("dev") in own_interfaces:
             continue
-        network = ipaddress.ip_network(route["dst"], strict=False)
-        if any(network.version == own.version and network.overlaps(own) for own in ours):
+        network = ipaddress.IPv4Network(route["dst"], strict=False)
+        if any(network.overlaps(used) for used in ours):
             clashes.append(f"{route['dst']} by {route.get('dev', '?')}")
     return clashes
 
@@ -193,29 +186,3 @@ def _interface_exists() -> bool:
 
 def _ip(*arguments: str) -> str:
     return run(["ip", *arguments], timeout_seconds=TIMEOUT_SECONDS)
-
-
-def _sysctl_file(layout: Layout) -> Path:
-    return layout.state / "sysctls.json"
-
-
-def _remember_sysctls(layout: Layout) -> None:
-    file = _sysctl_file(layout)
-    if file.exists():  # written by a start that was cut short: its values are the machine's own
-        return
-    values = {name: Path("/proc/sys", name).read_text().strip() for name in SYSCTLS if Path("/proc/sys", name).exists()}
-    partial = file.with_name(f".{file.name}.partial")
-    partial.write_text(json.dumps(values, indent=2))
-    partial.replace(file)
-
-
-def _restore_sysctls(layout: Layout) -> None:
-    file = _sysctl_file(layout)
-    if not file.exists():
-        return
-    for name, value in json.loads(file.read_text()).items():
-        try:
-            Path("/proc/sys", name).write_text(value)
-        except OSError as error:
-            raise ClusterError(f"The setting {name} cannot be put back to {value}: {error.strerror}.") from error
-    file.unlink()
