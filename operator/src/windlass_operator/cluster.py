@@ -45,17 +45,17 @@ class KubernetesCluster:
         """
         configuration = Configuration()
         try:
-            config.load_incluster_config(client_configuration=configuration)
+            config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
         except config.ConfigException:
             try:
-                await config.load_kube_config(client_configuration=configuration)
+                await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
             except config.ConfigException as error:
                 raise ApiError(f"neither a service account nor a kubeconfig leads to a cluster: {error}") from error
         return cls(ApiClient(configuration))
 
     async def close(self) -> None:
         """End all connections."""
-        await self._client.close()
+        await self._client.close()  # type: ignore[no-untyped-call]
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
         """See `api.Cluster`."""
@@ -126,7 +126,7 @@ class KubernetesCluster:
         given = urlencode({name: value for name, value in (query or {}).items() if value})
         url = f"{self._client.configuration.host}{path}" + (f"?{given}" if given else "")
         try:
-            response = await self._client.rest_client.request(
+            response = await self._client.rest_client.request(  # type: ignore[no-untyped-call]
                 method, url, headers=headers, body=body, _request_timeout=REQUEST_TIMEOUT
             )
             data = await response.read()

@@ -7,7 +7,9 @@ another is read at the same time.
 import asyncio
 from collections.abc import Iterable
 
-from windlass_core.resources import TrainingJobStatus
+from pydantic import BaseModel, ValidationError
+
+from windlass_core.resources import InferenceServiceSpec, TrainingJobSpec, TrainingJobStatus
 from windlass_operator import jobs, manifests, pods
 from windlass_operator.api import DATASET, EVENT, JOB, MODEL, POD, SERVICE, Cluster, Kind, Manifest
 from windlass_operator.dataset.plan import SeenDataset, wanted_job
@@ -38,11 +40,10 @@ async def observe_dataset(cluster: Cluster, parent: Parent) -> SeenDataset:
 async def observe_training_job(cluster: Cluster, parent: Parent) -> SeenTrainingJob:
     """A TrainingJob, its Dataset until the version is fixed, its workers, and its Model once there is a version."""
     status = TrainingJobStatus.model_validate(parent.status)
-    if parent.deleting or is_finished(status):
+    if parent.deleting or is_finished(status) or not _valid(TrainingJobSpec, parent):
         return SeenTrainingJob(parent)
     if status.dataset_version is None:
-        name = (parent.spec.get("dataset") or {}).get("name", "")
-        return SeenTrainingJob(parent, dataset=await cluster.get(DATASET, parent.namespace, name) if name else None)
+        return SeenTrainingJob(parent, dataset=await cluster.get(DATASET, parent.namespace, parent.spec["dataset"]["name"]))
     service, job, pods_found = await asyncio.gather(
         cluster.get(SERVICE, parent.namespace, training.service_name(parent)),
         cluster.get(JOB, parent.namespace, training.job_name(parent, status.attempt)),
@@ -63,14 +64,23 @@ async def observe_model(_: Cluster, parent: Parent) -> SeenModel:
 
 async def observe_inference_service(cluster: Cluster, parent: Parent) -> SeenInferenceService:
     """An InferenceService, its Model, its children and their pods."""
-    if parent.deleting:
+    if parent.deleting or not _valid(InferenceServiceSpec, parent):
         return SeenInferenceService(parent)
-    model, pods_found, *children = await asyncio.gather(
-        cluster.get(MODEL, parent.namespace, (parent.spec.get("model") or {}).get("name", "")),
+    model, pods_found, children = await asyncio.gather(
+        cluster.get(MODEL, parent.namespace, parent.spec["model"]["name"]),
         cluster.list(POD, parent.namespace, labels=manifests.pod_selector(parent)),
-        *(cluster.get(kind, parent.namespace, parent.name) for kind in CHILD_KINDS),
+        asyncio.gather(*(cluster.get(kind, parent.namespace, parent.name) for kind in CHILD_KINDS)),
     )
     return SeenInferenceService(parent, model=model, children=_existing(children), pods=pods.read_all(pods_found))
+
+
+def _valid(spec: type[BaseModel], parent: Parent) -> bool:
+    """Whether the spec can be read; of an object that is not valid nothing else matters."""
+    try:
+        spec.model_validate(parent.spec)
+    except ValidationError:
+        return False
+    return True
 
 
 def _existing(children: Iterable[Manifest | None]) -> dict[Kind, Manifest]:

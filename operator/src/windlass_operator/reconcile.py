@@ -163,8 +163,7 @@ class Reconciler:
     async def _tell_refused(self, parent: Parent, summary: str, error: Refused) -> None:
         """What the API server refuses, the user must know; it is tried again in case it was a quota or a right."""
         found = of_refused_text(error.message)
-        status = "Unknown" if summary == "Succeeded" else "False"
-        verdict = Verdict(status, found.reason, found.message, problem=True)
+        verdict = Verdict("Unknown" if summary == "Succeeded" else "False", found.reason, found.message, problem=True)
         before = [Condition.model_validate(condition) for condition in parent.status.get("conditions") or []]
         after = conditions.settle(before, {summary: verdict}, generation=parent.generation, now=self._now())
         told = {**parent.status, "conditions": [condition.to_json() for condition in after]}
