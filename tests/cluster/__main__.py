@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from types import FrameType
 
+import checks
 import choose
 import leftovers
 import logs
@@ -71,6 +72,7 @@ def build_images(where: Layout, _: argparse.Namespace) -> int:
 
 def leaks(where: Layout, _: argparse.Namespace) -> int:
     """Print what of the bare cluster is on this machine; exit 1 when anything is."""
+    checks.check_root()
     found = leftovers.leaks(where)
     say("\n".join(found) if found else "Nothing of the cluster is on this machine.")
     return 1 if found else 0

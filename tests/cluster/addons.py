@@ -132,8 +132,7 @@ def _service(name: str, address: str | None, ports: list[tuple[str, str, int, in
     metadata = {"name": name, "namespace": SYSTEM}
     service: Manifest = {
         "ports": [
-            {"name": title, "protocol": protocol, "port": port, "targetPort": target}
-            for title, protocol, port, target in ports
+            {"name": title, "protocol": protocol, "port": port, "targetPort": target} for title, protocol, port, target in ports
         ]
     }
     if address is not None:

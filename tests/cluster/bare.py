@@ -24,14 +24,24 @@ import packages
 import processes
 import registry
 from console import ClusterError, say, step
-from layout import CLUSTER_DOMAIN, DNS_SERVICE_IP, NODE_NAME, Layout
+from layout import (
+    CGROUP,
+    CLUSTER_DOMAIN,
+    DNS_SERVICE_IP,
+    INTERFACE,
+    NFT_TABLE,
+    NODE_IP,
+    NODE_NAME,
+    REGISTRY,
+    Layout,
+)
 from processes import Daemon
 from shell import attempt, run, wait_until
 
 NAME = "bare"
 KUBECTL_TIMEOUT_SECONDS = 30.0
 HEALTH_TIMEOUT_SECONDS = 5.0
-READY_TIMEOUT_SECONDS = 60.0
+READY_TIMEOUT_SECONDS = 120.0
 
 
 def up(layout: Layout) -> None:
@@ -40,6 +50,7 @@ def up(layout: Layout) -> None:
     Raises ClusterError with what is missing, or which component failed and the end of its log.
     """
     if healthy(layout):
+        registry.start_registry(layout)
         say(f"The cluster is up. Kubeconfig: {layout.kubeconfig}")
         return
     prepare(layout)
@@ -65,9 +76,9 @@ def announce(layout: Layout) -> None:
     say(
         f"""\
 A Kubernetes cluster will run on this machine as processes of root (CLUSTER=bare). Until `down`:
-  runs     etcd, the control plane, kubelet, containerd, a registry on {registry.REGISTRY}; state in {layout.state}
-  adds     the network interface {network.INTERFACE} ({network.NODE_IP}), nftables tables `{network.NFT_TABLE}` and \
-`kube-proxy`, the control group /{cgroups.CGROUP}
+  runs     etcd, the control plane, kubelet, containerd, a registry on {REGISTRY}; state in {layout.state}
+  adds     the network interface {INTERFACE} ({NODE_IP}), nftables tables `{NFT_TABLE}` and \
+`kube-proxy`, the control group /{CGROUP}
   sets     {", ".join(name.replace("/", ".") for name in machine.SYSCTLS)}; `down` puts them back
 and to stay:
   installs {"Debian packages " + " ".join(wanted) if wanted else "no Debian package; all are there"}
@@ -100,9 +111,11 @@ def start(layout: Layout, programs: Path) -> None:
         _clean_containerd(layout, runtime)
         processes.wait_ready(api_server, layout)
     with step("Control plane, kubelet, kube-proxy, CoreDNS, metrics-server, volumes"):
-        run([programs / "kubectl", "--kubeconfig", layout.kubeconfig, "apply", "--server-side", "-f", "-"],
+        run(
+            [*_kubectl(layout, programs), "apply", "--server-side", "-f", "-"],
             stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": addons.manifests(layout)}),
-            timeout_seconds=KUBECTL_TIMEOUT_SECONDS)  # fmt: skip
+            timeout_seconds=KUBECTL_TIMEOUT_SECONDS,
+        )
         others = [daemon for daemon in daemons(layout, programs) if not processes.alive(daemon.name)]
         _start(layout, *others)
         for daemon in others:
@@ -164,10 +177,8 @@ def _clean_containerd(layout: Layout, runtime: Daemon) -> None:
 
 def _wait_node(layout: Layout, programs: Path) -> None:
     if not wait_until(lambda: node_ready(layout, programs), READY_TIMEOUT_SECONDS):
-        said = attempt(
-            [programs / "kubectl", "--kubeconfig", layout.kubeconfig, "describe", "node", NODE_NAME],
-            timeout_seconds=KUBECTL_TIMEOUT_SECONDS,
-        )
+        command = [*_kubectl(layout, programs), "describe", "node", NODE_NAME]
+        said = attempt(command, timeout_seconds=KUBECTL_TIMEOUT_SECONDS)
         raise ClusterError(
             f"The node is not ready after {READY_TIMEOUT_SECONDS:.0f} s; the kubelet's log is "
             f"{layout.log('kubelet')}.\n{said.stdout}{said.stderr}"
@@ -176,14 +187,16 @@ def _wait_node(layout: Layout, programs: Path) -> None:
 
 def node_ready(layout: Layout, programs: Path) -> bool:
     """Whether the API answers, the node takes pods, and the default namespace can have them."""
-    said = attempt(
-        [programs / "kubectl", "--kubeconfig", layout.kubeconfig, "get", f"node/{NODE_NAME}", "serviceaccount/default"]
-        + ["--namespace", "default", f"--request-timeout={HEALTH_TIMEOUT_SECONDS:.0f}s", "--output"]
-        + ['jsonpath={.items[*].status.conditions[?(@.type=="Ready")].status}'],
-        timeout_seconds=2 * HEALTH_TIMEOUT_SECONDS,
-        env={"HOME": str(layout.state)},  # no discovery cache of another cluster
-    )
+    objects = [f"node/{NODE_NAME}", "serviceaccount/default", "--namespace", "default"]
+    ready = 'jsonpath={.items[*].status.conditions[?(@.type=="Ready")].status}'
+    command = [*_kubectl(layout, programs), f"--request-timeout={HEALTH_TIMEOUT_SECONDS:.0f}s", "get", *objects]
+    said = attempt([*command, "--output", ready], timeout_seconds=2 * HEALTH_TIMEOUT_SECONDS)
     return said.returncode == 0 and said.stdout.strip() == "True"
+
+
+def _kubectl(layout: Layout, programs: Path) -> list[str]:
+    cache = layout.state / "kubectl-cache"  # not the user's, which would be left behind
+    return [str(programs / "kubectl"), "--kubeconfig", str(layout.kubeconfig), "--cache-dir", str(cache)]
 
 
 def healthy(layout: Layout) -> bool:
@@ -192,8 +205,7 @@ def healthy(layout: Layout) -> bool:
     programs = binaries.KUBERNETES.folder(layout)
     if os.geteuid() != 0 or not marker.exists() or marker.read_text() != str(programs):
         return False
-    names = [registry.NAME, *(daemon.name for daemon in daemons(layout, programs))]
-    return all(map(processes.alive, names)) and node_ready(layout, programs)
+    return all(processes.alive(daemon.name) for daemon in daemons(layout, programs)) and node_ready(layout, programs)
 
 
 def kubeconfig(layout: Layout) -> Path:

@@ -147,9 +147,7 @@ def _compile(program: Path, module: Module, output: Path, layout: Layout, progre
             compiler.terminate()
             raise
     if compiler.returncode != 0:
-        raise ClusterError(
-            f"The build of {module.name} failed; all it said is in {log}:\n{last_lines(chr(10).join(said))}"
-        )
+        raise ClusterError(f"The build of {module.name} failed; all it said is in {log}:\n{last_lines(chr(10).join(said))}")
 
 
 def _watch(compiler: subprocess.Popen[str], log: Path, progress: Progress) -> Iterator[str]:

@@ -63,7 +63,10 @@ def _tracked() -> Path:
     if is_unified(table):
         return Path("/sys/fs/cgroup") / CGROUP
     hierarchies = v1_hierarchies(table)
-    return next(hierarchies[name] for name in TRACKED_V1 if name in hierarchies) / CGROUP
+    for name in TRACKED_V1:
+        if name in hierarchies:
+            return hierarchies[name] / CGROUP
+    raise ClusterError(f"This machine has no control groups that the cluster can use: none of {', '.join(TRACKED_V1)}.")
 
 
 def create() -> None:
@@ -86,9 +89,8 @@ def create() -> None:
 
 
 def _delegate(parent: Path) -> None:
-    wanted = [name for name in (parent / "cgroup.controllers").read_text().split()]
     enabled = (parent / "cgroup.subtree_control").read_text().split()
-    for name in wanted:
+    for name in (parent / "cgroup.controllers").read_text().split():
         if name not in enabled:
             try:
                 (parent / "cgroup.subtree_control").write_text(f"+{name}")

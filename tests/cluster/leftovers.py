@@ -90,9 +90,7 @@ def running(layout: Layout) -> bool:
         return True
     if network.interfaces() or mounts.below(layout.state):
         return True
-    return layout.state.is_dir() and any(
-        entry.name not in KEPT_STATE | REGISTRY_STATE for entry in layout.state.iterdir()
-    )
+    return layout.state.is_dir() and any(entry.name not in KEPT_STATE | REGISTRY_STATE for entry in layout.state.iterdir())
 
 
 def leaks(layout: Layout) -> list[str]:

@@ -23,6 +23,4 @@ def show(layout: Layout, components: list[str], lines: int) -> str:
     unknown = [name for name in components if name not in present]
     if unknown:
         raise ClusterError(f"There is no log of {', '.join(unknown)}; there are logs of: {', '.join(present) or 'nothing'}.")
-    return "\n".join(
-        f"{present[name]}:\n{last_lines(present[name].read_text(errors='replace'), lines)}" for name in components
-    )
+    return "\n".join(f"{present[name]}:\n{last_lines(present[name].read_text(errors='replace'), lines)}" for name in components)

@@ -96,7 +96,7 @@ def interfaces() -> list[str]:
 
 def pod_interfaces() -> list[str]:
     """The host's ends of the pods' interfaces: other than ours, they carry the node's address."""
-    listed = json.loads(_ip("-json", "address", "show") or "[]")
+    listed = _ip_list("address", "show")
     return names_with_address(listed, NODE_IP, besides=INTERFACE)
 
 
@@ -105,8 +105,7 @@ def names_with_address(listed: Iterable[Mapping[str, Any]], address: str, *, bes
     return [
         entry["ifname"]
         for entry in listed
-        if entry.get("ifname", besides) != besides
-        and any(info.get("local") == address for info in entry.get("addr_info", []))
+        if entry.get("ifname", besides) != besides and any(info.get("local") == address for info in entry.get("addr_info", []))
     ]
 
 
@@ -159,12 +158,13 @@ def clashing_routes(listed: Iterable[Mapping[str, Any]], own: Iterable[str]) -> 
 
 def routes() -> list[dict[str, Any]]:
     """The machine's routes for IPv4."""
-    listed: list[dict[str, Any]] = json.loads(_ip("-json", "-4", "route", "show") or "[]")
-    return listed
+    return _ip_list("-4", "route", "show")
 
 
 def forward_rules() -> list[tuple[str, ...]]:
     """Our rules in iptables' FORWARD chain that are in force."""
+    if found("iptables") is None:
+        return []
     return [
         rule
         for rule in FORWARD_RULES
@@ -186,3 +186,10 @@ def _interface_exists() -> bool:
 
 def _ip(*arguments: str) -> str:
     return run(["ip", *arguments], timeout_seconds=TIMEOUT_SECONDS)
+
+
+def _ip_list(*arguments: str) -> list[dict[str, Any]]:
+    if found("ip") is None:  # before the packages are installed there is nothing of ours to list
+        return []
+    listed: list[dict[str, Any]] = json.loads(_ip("-json", *arguments) or "[]")
+    return listed

@@ -5,9 +5,9 @@ Knows: which command comes from which package, and apt-get. Must not know: what 
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,9 +47,7 @@ def missing() -> dict[str, str]:
     """What is not installed: command or plug-in, to the package that has it."""
     commands = {name: package for name, package in PACKAGE_OF_COMMAND.items() if found(name) is None}
     plugins = {
-        f"{CNI_FOLDER}/{name}": package
-        for name, package in PACKAGE_OF_CNI_PLUGIN.items()
-        if not (CNI_FOLDER / name).exists()
+        f"{CNI_FOLDER}/{name}": package for name, package in PACKAGE_OF_CNI_PLUGIN.items() if not (CNI_FOLDER / name).exists()
     }
     return commands | plugins
 
@@ -64,8 +62,7 @@ def install() -> None:
         return
     if found("apt-get") is None:
         raise ClusterError(
-            "This machine has no apt-get, so these programs must be installed by hand first: "
-            + ", ".join(sorted(missing()))
+            "This machine has no apt-get, so these programs must be installed by hand first: " + ", ".join(sorted(missing()))
         )
     with step(f"Debian packages: {' '.join(wanted)}", slow=True), _no_service_starts():
         _finish_interrupted_installation()
@@ -95,15 +92,10 @@ def _checked(arguments: Sequence[str]) -> None:
 def _uninterrupted(argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
     """Run a package tool that must not be cut short: an interrupt is taken note of and raised when the tool is done."""
     interrupted: list[int] = []
-    before = {
-        number: signal.signal(number, lambda number, _frame: interrupted.append(number))
-        for number in _interrupts()
-    }
+    before = {number: signal.signal(number, lambda number, _frame: interrupted.append(number)) for number in _interrupts()}
     environment = {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1", "LC_ALL": "C"}
     try:
-        done = attempt(
-            ["setsid", "--wait", *argv], timeout_seconds=APT_TIMEOUT_SECONDS, env=environment
-        )
+        done = attempt(["setsid", "--wait", *argv], timeout_seconds=APT_TIMEOUT_SECONDS, env=environment)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -113,8 +105,6 @@ def _uninterrupted(argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
 
 
 def _interrupts() -> Sequence[signal.Signals]:
-    import threading
-
     # Only the main thread may set handlers, and only it receives the interrupt.
     main = threading.current_thread() is threading.main_thread()
     return (signal.SIGINT, signal.SIGTERM) if main else ()
@@ -129,7 +119,7 @@ def _no_service_starts() -> Iterator[None]:
         return
     try:
         POLICY_FILE.write_text(POLICY_TEXT)
-        os.chmod(POLICY_FILE, 0o755)
+        POLICY_FILE.chmod(0o755)
         yield
     finally:
         POLICY_FILE.unlink(missing_ok=True)

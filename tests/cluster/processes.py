@@ -21,11 +21,12 @@ from layout import Layout
 from shell import SYSTEM_PATH, last_lines, wait_until
 
 PROBE_TIMEOUT_SECONDS = 2.0
-START_TIMEOUT_SECONDS = 60.0
+START_TIMEOUT_SECONDS = 120.0  # a start takes seconds, unless images are built at the same time
 JOIN_SECONDS = 10.0
 
-# The shell joins the group before it becomes the program, so that no process of ours is ever outside.
-JOIN_AND_BECOME = 'echo $$ > "$1/cgroup.procs" && shift && exec "$@"'
+# The shell joins the group before it becomes the program, so that no process of ours is ever outside; and it takes as
+# many open files as it may, since pods inherit the limit.
+JOIN_AND_BECOME = 'echo $$ > "$1/cgroup.procs" && ulimit -n "$(ulimit -H -n)" && shift && exec "$@"'
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,7 @@ def _claim(name: str, host: str, port: int) -> None:
             if error.errno != errno.EADDRINUSE:
                 raise
             raise ClusterError(
-                f"Port {port} on {host}, which `{name}` needs, is held by another program "
-                f"(`ss -ltnp sport = {port}` names it)."
+                f"Port {port} on {host}, which `{name}` needs, is held by another program (`ss -ltnp sport = {port}` names it)."
             ) from error
 
 

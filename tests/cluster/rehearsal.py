@@ -11,14 +11,13 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import bare
 import cgroups
 import leftovers
 import pause_image
-from console import ClusterError, say, step
+from console import ClusterError, step
 from layout import HERE, Layout
 from shell import last_lines, run
 
@@ -95,7 +94,7 @@ def _down(layout: Layout) -> None:
 
 def _run_pod(layout: Layout) -> None:
     """Have a pod without rights run, with a volume of the default class."""
-    kubectl = [bare.program_folders(layout)[0] / "kubectl", "--kubeconfig", layout.kubeconfig]
+    kubectl = [str(bare.program_folders(layout)[0] / "kubectl"), "--kubeconfig", str(layout.kubeconfig)]
     manifests = json.dumps({"apiVersion": "v1", "kind": "List", "items": [_claim(), _pod()]})
     with step("A pod with a volume"):
         run([*kubectl, "apply", "-f", "-"], stdin=manifests, timeout_seconds=POD_TIMEOUT_SECONDS)

