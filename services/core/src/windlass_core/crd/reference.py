@@ -10,8 +10,9 @@ _HEADER = "<!-- Generated from the models in services/core/src/windlass_core/res
 
 
 def pages(crds: Iterable[dict[str, Any]]) -> dict[str, str]:
-    """File names and texts: one page for each CRD, named by its kind in lower case."""
-    return {f"{crd['spec']['names']['singular']}.md": page(crd) for crd in crds}
+    """File names and texts: one page for each CRD, named by its kind in lower case, and a page that lists them."""
+    by_name = {f"{crd['spec']['names']['singular']}.md": crd for crd in crds}
+    return {"README.md": _list(by_name)} | {name: page(crd) for name, crd in by_name.items()}
 
 
 def page(crd: dict[str, Any]) -> str:
@@ -36,6 +37,14 @@ def page(crd: dict[str, Any]) -> str:
         _table(("Column", "Meaning"), _column_rows(version["additionalPrinterColumns"])),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _list(crds: dict[str, dict[str, Any]]) -> str:
+    lines = [
+        f"- [{crd['spec']['names']['kind']}]({name}): {crd['spec']['versions'][0]['schema']['openAPIV3Schema']['description']}"
+        for name, crd in crds.items()
+    ]
+    return "\n".join([f"{_HEADER}# Reference", "", "`kubectl explain` says the same on the command line.", "", *lines, ""])
 
 
 def _spec_rows(schema: dict[str, Any], path: str) -> Iterator[tuple[str, ...]]:
