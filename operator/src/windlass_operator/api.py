@@ -50,12 +50,11 @@ DISRUPTION_BUDGET = Kind("policy", "v1", "poddisruptionbudgets", "PodDisruptionB
 NETWORK_POLICY = Kind("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
 
 PARENTS = (DATASET, TRAINING_JOB, MODEL, INFERENCE_SERVICE)
-# What is watched besides the parents: the kinds that tell what became of a pod soonest.
-WATCHED_CHILDREN = (POD, JOB, DEPLOYMENT)
-BY_NAME = {
-    kind.name: kind
-    for kind in (*PARENTS, *WATCHED_CHILDREN, SERVICE, SECRET, EVENT, AUTOSCALER, DISRUPTION_BUDGET, NETWORK_POLICY)
-}
+# Children whose status tells what became of a run or a service.
+TELLING_CHILDREN = (POD, JOB, DEPLOYMENT)
+# Children that matter only when somebody else changes or deletes them.
+QUIET_CHILDREN = (SERVICE, AUTOSCALER, DISRUPTION_BUDGET, NETWORK_POLICY)
+WATCHED_CHILDREN = (*TELLING_CHILDREN, *QUIET_CHILDREN)
 
 
 @dataclass(frozen=True, slots=True, order=True)

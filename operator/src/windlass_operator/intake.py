@@ -7,7 +7,7 @@ out (`resync.py`). Knows neither kopf nor the cluster.
 from typing import Protocol
 
 from windlass_operator import metrics
-from windlass_operator.api import MODEL, Key, Kind, Manifest
+from windlass_operator.api import MODEL, QUIET_CHILDREN, Key, Kind, Manifest
 from windlass_operator.manifests import PARENT_LABELS
 from windlass_operator.references import References, outward, targets
 
@@ -51,8 +51,10 @@ class Intake:
             self._keys.add(key)
 
     def child(self, kind: Kind, event_type: str | None, body: Manifest) -> None:
-        """An event on a pod, Job or Deployment that the operator made; its labels lead to its owner."""
+        """An event on an object that the operator made; its labels lead to its owner."""
         self._note_version(kind, event_type, body)
+        if kind in QUIET_CHILDREN and not self._is_meddling(kind, event_type, body):
+            return
         labels = body["metadata"].get("labels") or {}
         for parent_kind, label in PARENT_LABELS.items():
             if label in labels:
@@ -68,6 +70,17 @@ class Intake:
         now = (metadata.get("uid", ""), metadata.get("generation", 0), "deletionTimestamp" in metadata)
         before, self._generations[key] = self._generations.get(key), now
         return event_type != "MODIFIED" or key.kind == MODEL.name or before != now
+
+    def _is_meddling(self, kind: Kind, event_type: str | None, body: Manifest) -> bool:
+        """Whether more than the status of a quiet child changed; that the operator made it is no news to it."""
+        metadata = body["metadata"]
+        key = Key(kind.name, metadata["namespace"], metadata["name"])
+        if event_type == "DELETED":
+            self._generations.pop(key, None)
+            return True
+        now = (metadata.get("uid", ""), metadata.get("generation", 0), False)
+        before, self._generations[key] = self._generations.get(key), now
+        return event_type == "MODIFIED" and (before != now or "generation" not in metadata)
 
     def _tell_dependants(self, key: Key, now: object) -> None:
         if self._outward.get(key) == now:

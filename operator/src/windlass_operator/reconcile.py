@@ -11,19 +11,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from windlass_core.contracts import Progress
 from windlass_core.resources import Condition
 from windlass_operator import conditions, metrics
 from windlass_operator.api import (
-    BY_NAME,
+    DATASET,
     EVENT,
     FIELD_MANAGER,
+    INFERENCE_SERVICE,
     MODEL,
+    TRAINING_JOB,
     ApiError,
     Busy,
     Cluster,
     Conflict,
     Key,
+    Kind,
     Manifest,
     Refused,
 )
@@ -48,16 +50,20 @@ _log = logging.getLogger(__name__)
 class _Handling:
     """How one kind is observed and planned, and the condition that sums it up."""
 
+    kind: Kind
     observe: Callable[[Cluster, Parent], Awaitable[Any]]
     plan: Callable[[Any, Context], Plan]
     summary: str
 
 
 _HANDLING = {
-    "Dataset": _Handling(observe_dataset, plan_dataset, "Ready"),
-    "TrainingJob": _Handling(observe_training_job, plan_training_job, "Succeeded"),
-    "Model": _Handling(observe_model, plan_model, "Ready"),
-    "InferenceService": _Handling(observe_inference_service, plan_inference_service, "Ready"),
+    handling.kind.name: handling
+    for handling in (
+        _Handling(DATASET, observe_dataset, plan_dataset, "Ready"),
+        _Handling(TRAINING_JOB, observe_training_job, plan_training_job, "Succeeded"),
+        _Handling(MODEL, observe_model, plan_model, "Ready"),
+        _Handling(INFERENCE_SERVICE, observe_inference_service, plan_inference_service, "Ready"),
+    )
 }
 
 
@@ -104,21 +110,18 @@ class Reconciler:
         return requeue_after
 
     async def _round(self, key: Key) -> float | None:
-        kind = BY_NAME[key.kind]
-        manifest = await self._cluster.get(kind, key.namespace, key.name)
+        handling = _HANDLING[key.kind]
+        manifest = await self._cluster.get(handling.kind, key.namespace, key.name)
         if manifest is None:
             self._progress.forget(key)
             return None
-        parent, handling = Parent.read(kind, manifest), _HANDLING[key.kind]
+        parent = Parent.read(handling.kind, manifest)
         seen = await handling.observe(self._cluster, parent)
-        context = Context(now=self._clock().replace(microsecond=0), settings=self._settings, progress=self._known_progress(key))
+        context = Context(now=self._now(), settings=self._settings, progress=self._progress.latest(key))
         plan = handling.plan(seen, context)
         self._follow(key, plan)
         await self._execute(parent, plan, handling.summary)
         return plan.requeue_after
-
-    def _known_progress(self, key: Key) -> Progress | None:
-        return self._progress.latest(key)
 
     def _follow(self, key: Key, plan: Plan) -> None:
         """Ask the pod that the plan names for its progress from now on, or nobody."""

@@ -9,6 +9,11 @@ from windlass_operator.compare import Ownership
 from windlass_operator.conditions import Verdict
 from windlass_operator.plan import Context, Parent
 
+# Seconds between looks whether a controller is kept from making pods; only its Events tell.
+REFUSAL_POLL = 3.0
+# Seconds after which to look again where garbage collection, which tells nobody, has to finish first.
+CLEANUP_POLL = 1.0
+
 
 def invalid_spec(error: ValidationError) -> Verdict:
     """The spec is not one that this version takes, for example because it is older than a rule."""

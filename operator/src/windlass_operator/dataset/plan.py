@@ -1,6 +1,6 @@
 """Decides what a Dataset needs next: a Job for its current spec, another try, or nothing. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from pydantic import ValidationError
@@ -13,9 +13,10 @@ from windlass_operator.api import JOB, Manifest
 from windlass_operator.compare import Ownership, ownership
 from windlass_operator.conditions import Verdict
 from windlass_operator.dataset.manifests import job, job_name
+from windlass_operator.diagnosis import Diagnosis
 from windlass_operator.plan import Action, Context, Create, Delete, Parent, Plan
 from windlass_operator.pods import Pod
-from windlass_operator.verdicts import invalid_spec, leftover, name_taken, store_out_of_reach
+from windlass_operator.verdicts import CLEANUP_POLL, REFUSAL_POLL, first_obstacle, invalid_spec, store_out_of_reach
 
 READY = "Ready"
 # The pod itself waits ten minutes for a missing source; then, and after the store was away, it starts again after this rest,
@@ -24,8 +25,6 @@ FIRST_REST = timedelta(seconds=30)
 LARGEST_REST = timedelta(seconds=600)
 # Tries after which a fault that might pass is taken for one that does not. A missing source is waited for without end.
 MAX_ATTEMPTS = 6
-# Seconds between looks whether the Job controller is kept from making pods.
-REFUSAL_POLL = 3.0
 STATUS_COLUMNS = 32  # bounds of the lists in the CRD
 STATUS_VERSIONS = 100
 
@@ -63,19 +62,21 @@ def wanted_job(parent: Parent) -> str | None:
 
 def plan_dataset(seen: SeenDataset, context: Context) -> Plan:
     """The writes that bring a Dataset on."""
-    parent, status = seen.parent, _current(seen.parent)
+    parent = seen.parent
     if parent.deleting:
         return Plan()
+    before = _current(parent)
+    ready = conditions.find(before.conditions, READY)
+    if ready and ready.status == "True" and ready.observed_generation == parent.generation:
+        return Plan()  # what was prepared stays prepared, whatever becomes of the Job
+    preparation = _Preparation(seen, context, before)
     try:
         spec = DatasetSpec.model_validate(parent.spec)
     except ValidationError as error:
-        return _settled(seen, status, invalid_spec(error), context)
-    ready = conditions.find(status.conditions, READY)
-    if ready and ready.status == "True" and ready.observed_generation == parent.generation:
-        return Plan()  # what was prepared stays prepared, whatever becomes of the Job
+        return preparation.settled(invalid_spec(error))
     if verdict := store_out_of_reach(parent, context):
-        return _settled(seen, status, verdict, context)
-    return _plan_job(seen, spec, status, context)
+        return preparation.settled(verdict)
+    return preparation.plan(spec)
 
 
 def _current(parent: Parent) -> DatasetStatus:
@@ -85,155 +86,146 @@ def _current(parent: Parent) -> DatasetStatus:
     return status.model_copy(update={"attempt": 1, "progress": None}) if fresh else status
 
 
-def _plan_job(seen: SeenDataset, spec: DatasetSpec, status: DatasetStatus, context: Context) -> Plan:
-    name = job_name(seen.parent, spec, status.attempt)
-    outdated = _outdated(seen, name)
-    match ownership(seen.parent, seen.job):
-        case Ownership.FOREIGN:
-            return _settled(seen, status, name_taken(JOB, name), context, outdated)
-        case Ownership.LEFTOVER:
-            return _settled(seen, status, leftover(JOB, name), context, outdated, requeue_after=1.0)
-        case Ownership.ABSENT:
-            create = Create(JOB, job(seen.parent, spec, status.attempt, context.settings))
-            verdict = Verdict("False", "Starting", f"Job {name} is being started to prepare the data.")
-            return _settled(seen, status, verdict, context, (*outdated, create))
-        case Ownership.OURS if seen.job is not None:
-            state = jobs.read(seen.job)
-            pods = tuple(pod for pod in seen.pods if pod.owner_uid == state.uid)
-            return _follow(seen, spec, status, state, pods, outdated, context)
-    raise AssertionError("an owned Job exists")
+@dataclass(frozen=True)
+class _Preparation:
+    """One decision: what was seen, and the status as it grows."""
 
+    seen: SeenDataset
+    context: Context
+    status: DatasetStatus
+    outdated: tuple[Action, ...] = ()
 
-def _outdated(seen: SeenDataset, name: str) -> tuple[Action, ...]:
-    ours = (j for j in seen.jobs if ownership(seen.parent, j) is Ownership.OURS and "deletionTimestamp" not in j["metadata"])
-    return tuple(
-        Delete(JOB, seen.parent.namespace, j["metadata"]["name"], j["metadata"]["uid"])
-        for j in ours
-        if j["metadata"]["name"] != name
-    )
+    def plan(self, spec: DatasetSpec) -> Plan:
+        """What the Job of the current spec and try asks for."""
+        parent, live = self.seen.parent, self.seen.job
+        name = job_name(parent, spec, self.status.attempt)
+        current = replace(self, outdated=self._outdated(name))
+        if obstacle := first_obstacle([(JOB, name, ownership(parent, live))]):
+            return current.settled(obstacle, requeue_after=CLEANUP_POLL)
+        if live is None:
+            create = Create(JOB, job(parent, spec, self.status.attempt, self.context.settings))
+            return current.settled(_starting(name), create)
+        state = jobs.read(live)
+        pods = tuple(pod for pod in self.seen.pods if pod.owner_uid == state.uid)
+        return current._follow(spec, state, pods)
 
-
-def _follow(
-    seen: SeenDataset,
-    spec: DatasetSpec,
-    status: DatasetStatus,
-    state: jobs.JobState,
-    pods: tuple[Pod, ...],
-    outdated: tuple[Action, ...],
-    context: Context,
-) -> Plan:
-    result = next((pod.result.dataset for pod in pods if pod.result and pod.result.dataset), None)
-    if result is not None:
-        return _prepared(seen, status, result, context, outdated)
-    if state.deleting:
-        verdict = Verdict("False", "Starting", f"Job {state.name} was deleted; another one takes its place.")
-        return _settled(seen, status, verdict, context, outdated, requeue_after=1.0)
-    if state.complete:
-        return _next_attempt(
-            seen, status, "ResultLost", "The Job ended, but its pod is gone and with it what it made.", context
+    def _outdated(self, name: str) -> tuple[Action, ...]:
+        """Jobs of earlier specs and tries go; one that is going already is left alone."""
+        ours = (job for job in self.seen.jobs if ownership(self.seen.parent, job) is Ownership.OURS)
+        others = (job["metadata"] for job in ours if job["metadata"]["name"] != name)
+        return tuple(
+            Delete(JOB, metadata["namespace"], metadata["name"], metadata["uid"])
+            for metadata in others
+            if "deletionTimestamp" not in metadata
         )
-    if state.failure is not None:
-        return _failed(seen, status, state.failure[0], pods, context, outdated)
-    return _under_way(seen, spec, status, state, pods, outdated, context)
+
+    def _follow(self, spec: DatasetSpec, state: jobs.JobState, pods: tuple[Pod, ...]) -> Plan:
+        result = next((pod.result.dataset for pod in pods if pod.result and pod.result.dataset), None)
+        if result is not None:
+            return self._prepared(result)
+        if state.deleting:
+            verdict = Verdict("False", "Starting", f"Job {state.name} was deleted; another one takes its place.")
+            return self.settled(verdict, requeue_after=CLEANUP_POLL)
+        if state.complete and all(pod.over for pod in pods):
+            return self._next_attempt("ResultLost", "The Job ended, but its pod is gone and with it what it made.")
+        if state.failure is not None:
+            return self._job_failed(state.failure[0], pods)
+        return self._under_way(spec, state, pods[-1] if pods else None)
+
+    def _prepared(self, result: DatasetResult) -> Plan:
+        version = result.version
+        entry = DatasetVersion(version=version.version, digest=version.digest)
+        others = [known for known in self.status.versions if known.version != entry.version]
+        after = self.status.model_copy(
+            update={
+                "version": version.version,
+                "uri": version.uri,
+                "digest": version.digest,
+                "rows": result.rows,
+                "column_count": result.column_count,
+                "columns": [Column(name=column.name, type=column.type) for column in result.columns[:STATUS_COLUMNS]],
+                "task": result.task,
+                "versions": sorted([entry, *others], key=lambda known: -known.version)[:STATUS_VERSIONS],
+                "progress": None,
+            }
+        )
+        message = f"Version {version.version} is ready: {result.rows} rows, {result.column_count} columns."
+        return replace(self, status=after).settled(Verdict("True", "Prepared", message))
+
+    def _job_failed(self, why: str, pods: tuple[Pod, ...]) -> Plan:
+        """The Job gave up: for good when the pod said that trying again cannot help, else another try later."""
+        last = next((pod for pod in reversed(pods) if pod.failed), None)
+        if last is None and self._told_before():
+            return Plan(actions=self.outdated)  # what was found out while the pod was there is the better account
+        found = diagnosis.of_end(last) if last else Diagnosis(why or "JobFailed", "The Job failed, and its pods are gone.")
+        resting = replace(self, status=self.status.model_copy(update={"progress": None}))
+        missing = found.reason == SOURCE_NOT_FOUND
+        reason = WAITING_FOR_SOURCE if missing else found.reason
+        final = why == "PodFailurePolicy" or found.reason == "OutOfMemory" or self.status.attempt >= MAX_ATTEMPTS
+        if final and not missing:
+            return resting.settled(Verdict("False", reason, found.message, problem=True))
+        rest = min(LARGEST_REST, FIRST_REST * 2 ** min(self.status.attempt - 1, 16))
+        left = (_finished_at(last) or self.context.now) + rest - self.context.now
+        if last is None or left <= timedelta(0):
+            return resting._next_attempt(reason, found.message)
+        message = f"{found.message} It is tried again {int(rest.total_seconds())} s after the last try."
+        verdict = Verdict("False", reason, message, problem=not missing)
+        return resting.settled(verdict, requeue_after=left.total_seconds())
+
+    def _told_before(self) -> bool:
+        ready = conditions.find(self.status.conditions, READY)
+        current = ready is not None and ready.observed_generation == self.seen.parent.generation
+        return ready is not None and current and ready.reason not in _UNDER_WAY
+
+    def _next_attempt(self, reason: str, message: str) -> Plan:
+        """Count one more try; its Job follows when the count is written."""
+        after = self.status.model_copy(update={"attempt": self.status.attempt + 1, "progress": None})
+        verdict = Verdict("False", reason, f"{message} Try {after.attempt} begins.")
+        return replace(self, status=after).settled(verdict, requeue_after=0.0)
+
+    def _under_way(self, spec: DatasetSpec, state: jobs.JobState, newest: Pod | None) -> Plan:
+        if newest is None:
+            refused = diagnosis.of_refusal(self.seen.refusals)
+            verdict = _problem(refused) if refused else _starting(state.name)
+            return self.settled(verdict, requeue_after=REFUSAL_POLL)
+        if newest.running:
+            progress = self.context.progress
+            running = replace(self, status=self.status.model_copy(update={"progress": _progress(progress)}))
+            return replace(running.settled(_running(spec, progress)), endpoint=newest.address or None)
+        if newest.failed:
+            found = diagnosis.of_end(newest)
+            reason = WAITING_FOR_SOURCE if found.reason == SOURCE_NOT_FOUND else found.reason
+            return self.settled(Verdict("False", reason, f"{found.message} The Job tries again.", problem=True))
+        if trouble := diagnosis.of_waiting(newest):
+            return replace(self.settled(_problem(trouble)), refresh_secret=trouble.reason == "ContainerConfigError")
+        return self.settled(_starting(state.name))
+
+    def settled(self, verdict: Verdict, *actions: Action, requeue_after: float | None = None) -> Plan:
+        """A plan whose status carries the verdict and speaks of the current generation."""
+        generation, before = self.seen.parent.generation, self.status.conditions
+        after = self.status.model_copy(
+            update={
+                "observed_generation": generation,
+                "conditions": conditions.settle(before, {READY: verdict}, generation=generation, now=self.context.now),
+            }
+        )
+        notes = conditions.notes(before, READY, verdict)
+        return Plan((*self.outdated, *actions), status=after.to_json(), notes=notes, requeue_after=requeue_after)
 
 
-def _prepared(
-    seen: SeenDataset, status: DatasetStatus, result: DatasetResult, context: Context, outdated: tuple[Action, ...]
-) -> Plan:
-    version = result.version
-    entry = DatasetVersion(version=version.version, digest=version.digest)
-    others = [known for known in status.versions if known.version != entry.version]
-    after = status.model_copy(
-        update={
-            "version": version.version,
-            "uri": version.uri,
-            "digest": version.digest,
-            "rows": result.rows,
-            "column_count": result.column_count,
-            "columns": [Column(name=c.name, type=c.type) for c in result.columns[:STATUS_COLUMNS]],
-            "task": result.task,
-            "versions": sorted([entry, *others], key=lambda known: -known.version)[:STATUS_VERSIONS],
-            "progress": None,
-        }
-    )
-    message = f"Version {version.version} is ready: {result.rows} rows, {result.column_count} columns."
-    return _settled(seen, after, Verdict("True", "Prepared", message), context, outdated)
-
-
-def _failed(
-    seen: SeenDataset, status: DatasetStatus, why: str, pods: tuple[Pod, ...], context: Context, outdated: tuple[Action, ...]
-) -> Plan:
-    """The Job gave up: for good when the pod said that trying again cannot help, else another try later."""
-    before = conditions.find(status.conditions, READY)
-    last = next((pod for pod in reversed(pods) if pod.failed), None)
-    if last is None:
-        if before and before.observed_generation == seen.parent.generation and before.reason not in _UNDER_WAY:
-            return Plan()  # what was found out while the pod was there is the better account
-        found = diagnosis.Diagnosis(why or "JobFailed", "The Job failed, and its pods are gone.")
-    else:
-        found = diagnosis.of_end(last)
-    missing = found.reason == SOURCE_NOT_FOUND
-    passing = missing or (why != "PodFailurePolicy" and found.reason != "OutOfMemory" and status.attempt < MAX_ATTEMPTS)
-    reason = WAITING_FOR_SOURCE if missing else found.reason
-    if not passing:
-        stopped = status.model_copy(update={"progress": None})
-        return _settled(seen, stopped, Verdict("False", reason, found.message, problem=True), context, outdated)
-    rest = min(LARGEST_REST, FIRST_REST * 2 ** min(status.attempt - 1, 16))
-    left = (_finished(last) or context.now) + rest - context.now
-    if last is None or left <= timedelta(0):
-        return _next_attempt(seen, status, reason, found.message, context)
-    resting = status.model_copy(update={"progress": None})
-    verdict = Verdict("False", reason, f"{found.message} It is tried again within {int(rest.total_seconds())} s.", problem=True)
-    return _settled(seen, resting, verdict, context, outdated, requeue_after=left.total_seconds())
-
-
-def _finished(pod: Pod | None) -> datetime | None:
+def _finished_at(pod: Pod | None) -> datetime | None:
     return datetime.fromisoformat(pod.ended.finished_at) if pod and pod.ended and pod.ended.finished_at else None
 
 
-def _next_attempt(seen: SeenDataset, status: DatasetStatus, reason: str, message: str, context: Context) -> Plan:
-    """Count one more try; the Job of that try follows when the count is written."""
-    after = status.model_copy(update={"attempt": status.attempt + 1, "progress": None})
-    verdict = Verdict("False", reason, f"{message} Try {after.attempt} begins.")
-    return _settled(seen, after, verdict, context, requeue_after=0.0)
+def _starting(job_name: str) -> Verdict:
+    return Verdict("False", "Starting", f"Job {job_name} is being started to prepare the data.")
 
 
-def _under_way(
-    seen: SeenDataset,
-    spec: DatasetSpec,
-    status: DatasetStatus,
-    state: jobs.JobState,
-    pods: tuple[Pod, ...],
-    outdated: tuple[Action, ...],
-    context: Context,
-) -> Plan:
-    newest = pods[-1] if pods else None
-    if newest is None:
-        refused = diagnosis.of_refusal(seen.refusals)
-        verdict = (
-            Verdict("False", refused.reason, refused.message, problem=True)
-            if refused
-            else Verdict("False", "Starting", f"Job {state.name} is being started to prepare the data.")
-        )
-        return _settled(seen, status, verdict, context, outdated, requeue_after=REFUSAL_POLL)
-    if newest.running:
-        progress = context.progress
-        after = status.model_copy(update={"progress": _progress(progress)})
-        verdict = _running_verdict(spec, progress)
-        return _settled(seen, after, verdict, context, outdated, endpoint=newest.address or None)
-    if newest.failed:
-        found = diagnosis.of_end(newest)
-        reason = WAITING_FOR_SOURCE if found.reason == SOURCE_NOT_FOUND else found.reason
-        verdict = Verdict("False", reason, f"{found.message} The Job tries again.", problem=True)
-        return _settled(seen, status.model_copy(update={"progress": None}), verdict, context, outdated)
-    if trouble := diagnosis.of_waiting(newest):
-        verdict = Verdict("False", trouble.reason, trouble.message, problem=True)
-        refresh = trouble.reason == "ContainerConfigError"
-        return _settled(seen, status, verdict, context, outdated, refresh_secret=refresh)
-    return _settled(seen, status, Verdict("False", "Starting", f"Pod {newest.name} is being started."), context, outdated)
+def _problem(found: Diagnosis) -> Verdict:
+    return Verdict("False", found.reason, found.message, problem=True)
 
 
-def _running_verdict(spec: DatasetSpec, progress: Progress | None) -> Verdict:
+def _running(spec: DatasetSpec, progress: Progress | None) -> Verdict:
     if progress and progress.phase == WAITING_FOR_SOURCE:
         message = progress.message or f"Nothing is at {spec.source.uri} yet; upload it, and the preparation goes on by itself."
         return Verdict("False", WAITING_FOR_SOURCE, message)
@@ -242,32 +234,3 @@ def _running_verdict(spec: DatasetSpec, progress: Progress | None) -> Verdict:
 
 def _progress(progress: Progress | None) -> DatasetProgress | None:
     return DatasetProgress(phase=progress.phase, rows=progress.rows or 0) if progress else None
-
-
-def _settled(
-    seen: SeenDataset,
-    status: DatasetStatus,
-    verdict: Verdict,
-    context: Context,
-    actions: tuple[Action, ...] = (),
-    *,
-    requeue_after: float | None = None,
-    endpoint: str | None = None,
-    refresh_secret: bool = False,
-) -> Plan:
-    """A plan whose status carries the verdict and speaks of the current generation."""
-    generation = seen.parent.generation
-    after = status.model_copy(
-        update={
-            "observed_generation": generation,
-            "conditions": conditions.settle(status.conditions, {READY: verdict}, generation=generation, now=context.now),
-        }
-    )
-    return Plan(
-        actions=actions,
-        status=after.to_json(),
-        notes=conditions.notes(status.conditions, READY, verdict),
-        requeue_after=requeue_after,
-        endpoint=endpoint,
-        refresh_secret=refresh_secret,
-    )

@@ -17,7 +17,7 @@ from windlass_operator.inference import health, manifests
 from windlass_operator.inference.version import resolve
 from windlass_operator.plan import Action, Apply, Context, Parent, Patch, Plan
 from windlass_operator.pods import Pod
-from windlass_operator.verdicts import first_obstacle, invalid_spec, store_out_of_reach
+from windlass_operator.verdicts import CLEANUP_POLL, first_obstacle, invalid_spec, store_out_of_reach
 
 READY = "Ready"
 AVAILABLE = "Available"
@@ -25,7 +25,6 @@ CHILD_KINDS = (DEPLOYMENT, SERVICE, AUTOSCALER, DISRUPTION_BUDGET, NETWORK_POLIC
 # The number of pods is the autoscaler's. The first number is written under another name, so that server-side apply never takes
 # it for ours and never takes it away.
 SCALE_MANAGER = "windlass-scale"
-CLEANUP_POLL = 1.0
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,7 @@ def plan_inference_service(seen: SeenInferenceService, context: Context) -> Plan
         return _settled(seen, status, verdict, context)
     names = [(kind, parent.name, ownership(parent, seen.children.get(kind))) for kind in CHILD_KINDS]
     if obstacle := first_obstacle(names):
-        cleanup = CLEANUP_POLL if obstacle.reason == "WaitingForCleanup" else None
-        return _settled(seen, status, obstacle, context, requeue_after=cleanup)
+        return _settled(seen, status, obstacle, context, requeue_after=CLEANUP_POLL)
     return _plan_children(seen, spec, status, context)
 
 

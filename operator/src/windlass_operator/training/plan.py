@@ -17,13 +17,9 @@ from windlass_operator.plan import Action, Apply, Context, Create, Delete, Note,
 from windlass_operator.pods import Pod
 from windlass_operator.training import manifests, publish, workers
 from windlass_operator.training.data import pin
-from windlass_operator.verdicts import first_obstacle, invalid_spec, store_out_of_reach
+from windlass_operator.verdicts import CLEANUP_POLL, REFUSAL_POLL, first_obstacle, invalid_spec, store_out_of_reach
 
 SUCCEEDED = "Succeeded"
-# Seconds between looks whether the Job controller is kept from making pods.
-REFUSAL_POLL = 3.0
-# Seconds after which to look again where garbage collection, which tells nobody, has to finish first.
-CLEANUP_POLL = 1.0
 
 
 @dataclass(frozen=True)
@@ -95,7 +91,7 @@ class _Run:
         owned = ownership(parent, self.seen.job)
         service_owned = ownership(parent, self.seen.service)
         if obstacle := first_obstacle([(SERVICE, service_name, service_owned), (JOB, name, owned)]):
-            return self.waiting(obstacle, requeue_after=CLEANUP_POLL if obstacle.reason == "WaitingForCleanup" else None)
+            return self.waiting(obstacle, requeue_after=CLEANUP_POLL)
         if self.seen.job is None:
             return self._start(name, status.dataset_version, status.dataset_digest)
         return self._follow(jobs.read(self.seen.job))
@@ -266,4 +262,7 @@ class _Run:
         return Verdict("False", "DeadlineExceeded", message, problem=True)
 
     def _starting(self) -> Verdict:
-        return Verdict("Unknown", "Starting", f"{self.spec.workers} workers are being started.")
+        number = self.spec.workers
+        return Verdict(
+            "Unknown", "Starting", "1 worker is being started." if number == 1 else f"{number} workers are being started."
+        )
