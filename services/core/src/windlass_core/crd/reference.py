@@ -40,11 +40,13 @@ def page(crd: dict[str, Any]) -> str:
 
 
 def _list(crds: dict[str, dict[str, Any]]) -> str:
-    lines = [
-        f"- [{crd['spec']['names']['kind']}]({name}): {crd['spec']['versions'][0]['schema']['openAPIV3Schema']['description']}"
-        for name, crd in crds.items()
-    ]
+    lines = [f"- [{crd['spec']['names']['kind']}]({name}){_told_of(crd)}" for name, crd in crds.items()]
     return "\n".join([f"{_HEADER}# Reference", "", "`kubectl explain` says the same on the command line.", "", *lines, ""])
+
+
+def _told_of(crd: dict[str, Any]) -> str:
+    description: str = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["description"]
+    return description.removeprefix(crd["spec"]["names"]["kind"])
 
 
 def _spec_rows(schema: dict[str, Any], path: str) -> Iterator[tuple[str, ...]]:
