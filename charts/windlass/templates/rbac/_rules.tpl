@@ -1,4 +1,5 @@
-{{/* All that the operator may do, in a namespace or in all of them. Each verb is one that it uses. */}}
+{{/* All that the operator may do, in a namespace or in all of them. Each verb is one that it uses: children are watched, so that one deleted
+by hand is back at once. */}}
 {{- define "windlass.operatorRules" -}}
 - apiGroups: [windlass.dev]
   resources: [datasets, trainingjobs, inferenceservices]
