@@ -4,6 +4,7 @@ Always uvloop and httptools, by name: uvicorn's `auto` falls back silently to an
 Knows no routes: `serving.py` makes the applications.
 """
 
+import asyncio
 import logging
 import signal
 import socket
@@ -26,6 +27,9 @@ ALL_INTERFACES = ""
 DRAIN_DELAY_SECONDS = 3.0
 # Requests in flight get this long. With the delay it stays under the 30 s that Kubernetes grants a pod by default.
 DRAIN_SECONDS = 20
+# Then connections that are open but silent are closed. A request may be on its way on one of them, sent before its client heard
+# that the server leaves: they get this long to bring it.
+LINGER_SECONDS = 1.0
 # Of a server beside a run: the run is over, and nobody waits for more than one small answer.
 BACKGROUND_DRAIN_SECONDS = 1
 # Longer than the 60 s after which most clients and proxies drop an idle connection, so that they and not we close it:
@@ -152,6 +156,15 @@ class _Server(uvicorn.Server):
         self.config.headers.append(_CLOSE)
         self.config.encoded_headers.append((_CLOSE[0].encode(), _CLOSE[1].encode()))
         self.server_state.default_headers = [*self.server_state.default_headers, self.config.encoded_headers[-1]]
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._leave_at is not None:
+            for listener in (*self.servers, *(sockets or ())):
+                listener.close()
+            linger_until = time.monotonic() + LINGER_SECONDS
+            while self.server_state.connections and time.monotonic() < linger_until:  # noqa: ASYNC110  (as uvicorn itself)
+                await asyncio.sleep(LINGER_SECONDS / 50)
+        await super().shutdown(sockets)
 
     async def on_tick(self, counter: int) -> bool:
         if self._until() or (self._leave_at is not None and time.monotonic() >= self._leave_at):
