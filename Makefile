@@ -8,6 +8,8 @@ VENV := .venv
 IN := $(VENV)/bin
 PACKAGES := operator services/core services/preprocess services/train services/infer
 SOURCES := operator/src services/core/src services/preprocess/src services/train/src services/infer/src
+# Folders of generated files: the CRDs of the chart, and the reference.
+GENERATED := charts/windlass/files/crds docs/reference
 CLUSTER_TOOL := $(PYTHON) tests/cluster
 # Folders of the CRDs and of the reference pages, both made from the models.
 GENERATED := charts/windlass/files/crds docs/reference
@@ -43,7 +45,9 @@ images: ## Build and push the images whose content changed
 check: $(VENV)/.dev ## Lint, types, import directions, generated files current
 	$(IN)/ruff check .
 	$(IN)/ruff format --check .
-	$(IN)/mypy $(SOURCES)
+	$(IN)/mypy $(SOURCES) examples/quickstart.py
+	MYPYPATH=tests/support $(IN)/mypy tests/support tests/e2e
+	MYPYPATH=bench $(IN)/mypy bench
 	$(IN)/lint-imports
 	$(IN)/python -m windlass_core.crd --check $(GENERATED)
 
