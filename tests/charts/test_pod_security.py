@@ -1,4 +1,4 @@
-"""The check of the restricted Pod Security Standard itself: it lets a good pod pass, and finds each thing that is not allowed."""
+"""The check of the restricted Pod Security Standard itself: a good pod passes, and each thing that is not allowed is found."""
 
 from collections.abc import Callable
 from typing import Any
@@ -38,7 +38,7 @@ BAD: dict[str, Callable[[Spec], None]] = {
     "main keeps capabilities": container(capabilities={}),
     "main adds capabilities": container(capabilities={"drop": ["ALL"], "add": ["SYS_ADMIN"]}),
     "main unmasks /proc": container(procMount="Unmasked"),
-    "main takes a port of its node": lambda spec: spec["containers"][0]["ports"][0].update(hostPort=80),
+    "main takes port 80 of its node": lambda spec: spec["containers"][0]["ports"][0].update(hostPort=80),
     "hostNetwork is set": lambda spec: spec.update(hostNetwork=True),
     "hostPID is set": lambda spec: spec.update(hostPID=True),
     "volume host is of kind hostPath": lambda spec: spec["volumes"].append({"name": "host", "hostPath": {"path": "/"}}),
