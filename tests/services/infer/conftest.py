@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -234,14 +235,14 @@ def free_port() -> int:
 
 
 @contextmanager
-def served(spec: InferServe, environment: dict[str, str], folder: Path) -> Iterator[RunningServer]:
+def served(spec: InferServe, environment: dict[str, str], folder: Path, **variables: str) -> Iterator[RunningServer]:
     port = free_port()
     termination_log, log = folder / "termination-log", folder / "log"
     pod = {"WINDLASS_RUN_SPEC": spec.to_json_text(), "WINDLASS_TERMINATION_LOG": str(termination_log)}
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "windlass_infer", "serve", "--port", str(port)],
-            env=os.environ | environment | pod,
+            env=os.environ | environment | pod | variables,
             stdout=output,
             stderr=output,
         )
@@ -263,10 +264,15 @@ def ready(server: RunningServer) -> bool:
 @pytest.fixture
 def serve(tmp_path: Path) -> Callable[..., Any]:
     """Starts a server; `until_ready` waits for it."""
+    numbers = count()
 
     @contextmanager
-    def start(spec: InferServe, environment: dict[str, str], *, until_ready: bool = True) -> Iterator[RunningServer]:
-        with served(spec, environment, tmp_path) as server:
+    def start(
+        spec: InferServe, environment: dict[str, str], *, until_ready: bool = True, **variables: str
+    ) -> Iterator[RunningServer]:
+        folder = tmp_path / str(next(numbers))
+        folder.mkdir()
+        with served(spec, environment, folder, **variables) as server:
             if until_ready:
                 wait_until(lambda: ready(server), "the server is ready")
             yield server

@@ -224,9 +224,10 @@ def test_closing_answers_what_waits_then_refuses_and_closes_the_engine() -> None
         await asyncio.sleep(0)
         with pytest.raises(Unavailable, match="stopping"):
             bench.ask(4)
-        assert not bench.engine.closed
+        closed_early = bench.engine.closed
         bench.engine.go.set()
         await closing
+        assert not closed_early
         assert [await answer(future) for future in futures] == [doubled(value) for value in range(4)]
         assert bench.engine.closed
         await bench.batcher.close()  # twice is no harm

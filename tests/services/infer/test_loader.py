@@ -114,9 +114,12 @@ def test_a_store_that_is_away_is_waited_for_and_said(shelf: Any, examples: dict[
 def test_a_store_that_refuses_the_credentials_is_not_waited_for(shelf: Any, examples: dict[str, Any], tmp_path: Path) -> None:
     spec: InferServe = shelf.spec(shelf.publish(examples["numbers"]))
 
+    def never(what: object) -> None:
+        pytest.fail(f"it waits: {what}")
+
     def open_store() -> Store:
         raise BadConfiguration("refused", reason="StoreAccessDenied")
 
     with pytest.raises(BadConfiguration) as failure:
-        load_patient(spec, open_store, tmp_path, say=pytest.fail, pause=pytest.fail)
+        load_patient(spec, open_store, tmp_path, say=never, pause=never)
     assert failure.value.reason == "StoreAccessDenied"
