@@ -1,4 +1,4 @@
-"""`python3 tests/cluster up|down|env|status|logs|images|leaks|rehearse`: a local Kubernetes cluster for Windlass.
+"""`python3 tests/cluster up|down|env|status|logs|...`: a local Kubernetes cluster for Windlass.
 
 CLUSTER=auto|bare|kind|minikube|current says which kind of cluster; see `choose.py`. Runs with nothing but Python, from
 3.11 on, because it runs before anything else is installed.
@@ -12,11 +12,13 @@ import sys
 from collections.abc import Callable
 from types import FrameType
 
-import checks
+import bare
+import binaries
 import choose
-import leftovers
+import images
 import logs
 import rehearsal
+import together
 import user_shell
 from console import ClusterError, say
 from layout import Layout, layout
@@ -25,11 +27,14 @@ from lock import exclusive
 INTERRUPTED = 130  # what shells use for a command that ended by SIGINT
 
 
-def up(where: Layout, _: argparse.Namespace) -> int:
-    """Have a cluster run."""
+def up(where: Layout, arguments: argparse.Namespace) -> int:
+    """Have a cluster run; with --images, and all images where it finds them."""
     with exclusive(where.lock):
         backend = choose.for_up(where)
-        backend.up(where)
+        if arguments.images:
+            together.up_with_images(where, backend)
+        else:
+            backend.up(where)
         choose.remember(where, backend)
     return 0
 
@@ -64,16 +69,25 @@ def show_logs(where: Layout, arguments: argparse.Namespace) -> int:
 
 def build_images(where: Layout, _: argparse.Namespace) -> int:
     """Build and push the images, and write the chart's values that name them."""
-    import images  # only this verb needs it, and the others must work where it cannot be loaded
-
     images.build_and_push(where)
+    return 0
+
+
+def images_file(where: Layout, _: argparse.Namespace) -> int:
+    """Print the path of the chart's values that name the images."""
+    say(str(images.values_file(where)))
+    return 0
+
+
+def build_binaries(where: Layout, _: argparse.Namespace) -> int:
+    """Build Kubernetes, helm and versitygw from source, without starting anything."""
+    binaries.build_binaries(where)
     return 0
 
 
 def leaks(where: Layout, _: argparse.Namespace) -> int:
     """Print what of the bare cluster is on this machine; exit 1 when anything is."""
-    checks.check_root()
-    found = leftovers.leaks(where)
+    found = bare.leaks(where)
     say("\n".join(found) if found else "Nothing of the cluster is on this machine.")
     return 1 if found else 0
 
@@ -85,9 +99,17 @@ def rehearse(where: Layout, _: argparse.Namespace) -> int:
 
 
 VERBS: dict[str, Callable[[Layout, argparse.Namespace], int]] = {
-    "up": up, "down": down, "env": env, "status": status, "logs": show_logs, "images": build_images, "leaks": leaks,
+    "up": up,
+    "down": down,
+    "env": env,
+    "status": status,
+    "logs": show_logs,
+    "binaries": build_binaries,
+    "images": build_images,
+    "images-file": images_file,
+    "leaks": leaks,
     "rehearse": rehearse,
-}  # fmt: skip
+}
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -96,6 +118,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="|".join(VERBS))
     for name, function in VERBS.items():
         verb = verbs.add_parser(name, help=function.__doc__, description=function.__doc__)
+        if name == "up":
+            verb.add_argument("--images", action="store_true", help="build and push the images as well, at the same time")
         if name == "logs":
             verb.add_argument("component", nargs="*", help="components to print; none: the list of them")
             verb.add_argument("--lines", type=int, default=50, help="lines of each (default: %(default)s)")

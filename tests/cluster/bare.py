@@ -16,6 +16,7 @@ import cgroups
 import checks
 import containerd
 import control_plane
+import image_bare
 import leftovers
 import machine
 import network
@@ -54,19 +55,34 @@ def up(layout: Layout) -> None:
         say(f"The cluster is up. Kubeconfig: {layout.kubeconfig}")
         return
     prepare(layout)
-    programs = binaries.build(binaries.KUBERNETES, layout)
-    start(layout, programs)
+    finish(layout)
+
+
+def finish(layout: Layout) -> None:
+    """Build the programs and start the cluster on what `prepare` has made ready."""
+    start(layout, binaries.build(binaries.KUBERNETES, layout))
 
 
 def prepare(layout: Layout) -> None:
-    """Check the machine, say what will change, install what is missing, have the registry serve.
+    """Check the machine, say what will change, install what is missing, have the registry and containerd serve.
 
-    After this, images can be pushed while the programs are built.
+    After this, images can be pushed and pulled while the programs are built. What an earlier cluster left, however it
+    ended, is removed first: its objects are gone with it.
     """
     checks.check(layout)
     announce(layout)
     packages.install()
+    if leftovers.running(layout):
+        with step("Remove what an earlier cluster left"):
+            leftovers.stop(layout, keep_registry=True)
     registry.start_registry(layout)
+    with step("containerd"):
+        machine.remember(layout)
+        containerd.write_configuration(layout)
+        runtime = containerd.daemon(layout)
+        processes.start(runtime, layout)
+        processes.wait_ready(runtime, layout)
+        _clean_containerd(layout, runtime)
 
 
 def announce(layout: Layout) -> None:
@@ -88,28 +104,15 @@ caches in {layout.cache} and Go's own"""
 
 
 def start(layout: Layout, programs: Path) -> None:
-    """Start every component from built programs, and wait until pods can run.
-
-    What an earlier cluster left, however it ended, is removed first: its objects are gone with it.
-    """
-    if leftovers.running(layout):
-        with step("Remove what an earlier cluster left"):
-            leftovers.stop(layout, keep_registry=True)
-    with step("Network, control group, certificates, configuration"):
-        cgroups.create()
+    """Start every component that `prepare` has not, from built programs, and wait until pods can run."""
+    with step("Network, certificates, configuration"):
         certificates.make_all(layout)
-        machine.remember(layout)
         network.create(layout)
         write_configuration(layout)
-    with step("containerd, etcd, API server"):
-        etcd, runtime = control_plane.etcd(layout, programs), containerd.daemon(layout)
-        api_server = control_plane.api_server(layout, programs)
-        _start(layout, etcd, runtime)
-        processes.wait_ready(etcd, layout)
-        _start(layout, api_server)
-        processes.wait_ready(runtime, layout)
-        _clean_containerd(layout, runtime)
-        processes.wait_ready(api_server, layout)
+    with step("etcd, API server"):
+        for daemon in (control_plane.etcd(layout, programs), control_plane.api_server(layout, programs)):
+            processes.start(daemon, layout)
+            processes.wait_ready(daemon, layout)
     with step("Control plane, kubelet, kube-proxy, CoreDNS, metrics-server, volumes"):
         run(
             [*_kubectl(layout, programs), "apply", "--server-side", "-f", "-"],
@@ -117,12 +120,14 @@ def start(layout: Layout, programs: Path) -> None:
             timeout_seconds=KUBECTL_TIMEOUT_SECONDS,
         )
         others = [daemon for daemon in daemons(layout, programs) if not processes.alive(daemon.name)]
-        _start(layout, *others)
+        for daemon in others:
+            processes.start(daemon, layout)
         for daemon in others:
             processes.wait_ready(daemon, layout)
     with step("Node ready"):
         _wait_node(layout, programs)
     (layout.state / "programs").write_text(str(programs))  # last: from here on `healthy` may say yes
+    say(f"The cluster is up. Kubeconfig: {layout.kubeconfig}")
 
 
 def daemons(layout: Layout, programs: Path) -> list[Daemon]:
@@ -143,7 +148,6 @@ def daemons(layout: Layout, programs: Path) -> list[Daemon]:
 
 def write_configuration(layout: Layout) -> None:
     """Write every configuration file."""
-    containerd.write_configuration(layout)
     files = {
         "kube-scheduler.json": control_plane.scheduler_configuration(layout),
         "kubelet.json": node.kubelet_configuration(layout),
@@ -157,11 +161,6 @@ def write_configuration(layout: Layout) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     addons.volumes(layout).mkdir(exist_ok=True)
-
-
-def _start(layout: Layout, *wanted: Daemon) -> None:
-    for daemon in wanted:
-        processes.start(daemon, layout)
 
 
 def _clean_containerd(layout: Layout, runtime: Daemon) -> None:
@@ -236,6 +235,13 @@ def down(layout: Layout) -> None:
     checks.check_root()
     with step("Stop every process of the cluster and remove what it made"):
         leftovers.stop(layout, keep_registry=False)
-    left = leftovers.leaks(layout)
+        image_bare.clean(layout)
+    left = leaks(layout)
     if left:
         raise ClusterError("Not everything could be removed:\n" + "\n".join(f"    {line}" for line in left))
+
+
+def leaks(layout: Layout) -> list[str]:
+    """A line for each thing of ours that is on this machine besides caches and logs; empty after `down`."""
+    checks.check_root()
+    return [*leftovers.leaks(layout), *image_bare.leaks(layout)]

@@ -8,6 +8,7 @@ Must not know: how the cluster is started.
 from __future__ import annotations
 
 import shutil
+import textwrap
 from pathlib import Path
 
 import cgroups
@@ -21,6 +22,8 @@ from layout import Layout
 
 STOP_GRACE_SECONDS = 5.0
 POD_LOG_LINKS = Path("/var/log/containers")  # fixed in the kubelet; links into our folder of pod logs
+
+SHOWN_COMMAND = 100  # characters of a command line; the API server's has three thousand
 
 # What a cluster leaves in its state folder besides logs, which are kept for whoever wants to know what happened.
 KEPT_STATE = {"logs"}
@@ -111,6 +114,7 @@ def leaks(layout: Layout) -> list[str]:
 
 def _command_line(pid: int) -> str:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:
         return "(ended)"
+    return textwrap.shorten(words, SHOWN_COMMAND, placeholder=" ...")

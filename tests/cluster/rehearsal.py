@@ -15,7 +15,6 @@ from typing import Any
 
 import bare
 import cgroups
-import leftovers
 import pause_image
 from console import ClusterError, step
 from layout import HERE, Layout
@@ -87,7 +86,7 @@ def _kill_everything() -> None:
 
 def _down(layout: Layout) -> None:
     bare.down(layout)
-    left = leftovers.leaks(layout)
+    left = bare.leaks(layout)
     if left:
         raise ClusterError("`down` left:\n" + "\n".join(left))
 
