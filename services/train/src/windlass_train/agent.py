@@ -1,0 +1,241 @@
+"""The agent of a pod: starts its worker processes through torch elastic, watches them, and says how the run ended.
+
+    a worker crashes            all workers of all pods meet again and go on from the newest checkpoint, `restarts.max` times
+    a pod vanishes              the others notice, and wait for its replacement
+    a worker ends for good      with an exit code of errors.py: this pod ends with the same code and the worker's sentence
+    SIGTERM                     is passed on to the worker; the group saves itself and every pod ends with 44
+    the version is published    every pod learns of it from its worker, or finds it in the registry, and ends with 0
+
+Knows no model and no data.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from torch.distributed.elastic.agent.server.api import WorkerSpec
+from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
+from torch.distributed.elastic.rendezvous import (
+    RendezvousClosedError,
+    RendezvousConnectionError,
+    RendezvousStateError,
+    RendezvousTimeoutError,
+)
+
+from windlass_core.contracts import RunResult, TrainRun
+from windlass_core.errors import (
+    BadConfiguration,
+    BadData,
+    BadDevice,
+    Stopped,
+    Unavailable,
+    UserCodeError,
+    WindlassError,
+)
+from windlass_core.registry import Registry
+from windlass_core.run import RunContext
+from windlass_core.store import Store
+from windlass_train.entry import START_METHOD, work
+from windlass_train.pod import Pod
+from windlass_train.rendezvous import JOIN_SECONDS, WatchedRendezvous
+from windlass_train.reports import Outcome, Reports
+from windlass_train.result import published_result
+from windlass_train.torch_logs import send_torch_logs_to_root
+
+# Workers that were asked to stop get this long to save themselves before they are killed; pods get a longer grace period.
+STOP_SECONDS = 45
+# How often the agent looks at its workers.
+MONITOR_SECONDS = 0.1
+# Workers have said goodbye to one another already when their agents wait for each other.
+EXIT_BARRIER_SECONDS = 10
+# How often the progress of the worker is passed on to /progress.
+RELAY_SECONDS = 0.2
+# How often a pod that waits for others looks whether the run is published already.
+LOOK_PUBLISHED_SECONDS = 5.0
+
+# Ends that another try in this pod cannot change.
+_FINAL: dict[int, type[WindlassError]] = {
+    error.exit_code: error for error in (BadConfiguration, BadData, UserCodeError, BadDevice, Stopped)
+}
+
+log = logging.getLogger(__name__)
+
+
+class _AlreadyPublished(Exception):
+    def __init__(self, result: RunResult) -> None:
+        super().__init__("the run is published")
+        self.result = result
+
+
+class Agent:
+    """Torch elastic's agent, with what it does not do by itself.
+
+    Args:
+        run: what to do.
+        pod: which part of it this pod does.
+        store: of the run's namespace.
+        context: of the pod's run.
+        scratch: an empty folder for what workers report.
+    """
+
+    def __init__(self, run: TrainRun, pod: Pod, store: Store, context: RunContext, scratch: Path) -> None:
+        self._run = run
+        self._pod = pod
+        self._registry = Registry(store, "models")
+        self._context = context
+        self._reports = Reports(scratch)
+        self._scratch = scratch
+        self._look_published_at = 0.0
+        self._stop_by: float | None = None
+
+    def run(self) -> RunResult:
+        """Until the run is published.
+
+        Raises:
+            WindlassError: how it ended otherwise; the class says whether another try can help.
+        """
+        send_torch_logs_to_root()
+        with _relayed(self._reports, self._context):
+            try:
+                while True:
+                    result = self._live()
+                    if result is not None:
+                        return result
+            except _AlreadyPublished as done:
+                return done.result
+
+    def _live(self) -> RunResult | None:
+        """One life of the group. It ends without a result when the pod with index 0, where all meet, is lost."""
+        rendezvous = self._rendezvous()
+        try:
+            return self._run_workers(rendezvous)
+        except RendezvousClosedError as error:
+            raise Stopped("another worker of the run has ended it") from error
+        except RendezvousTimeoutError as error:
+            message = f"not all {self._run.spec.workers} workers were there within {JOIN_SECONDS} s"
+            raise Unavailable(message, reason="WorkersMissing") from error
+        except (RendezvousConnectionError, RendezvousStateError):
+            if self._pod.index == 0:
+                raise
+            log.warning("the pod with index 0 is lost; waiting for its replacement")
+            return None
+        except (BadConfiguration, BadData, UserCodeError):
+            rendezvous.shutdown()  # nobody may wait for a group that will not be
+            raise
+
+    def _rendezvous(self) -> WatchedRendezvous:
+        return WatchedRendezvous(
+            host=self._run.rendezvous_host,
+            port=self._pod.rendezvous_port,
+            run_id=f"{self._run.uid}-{self._run.attempt}",
+            workers=self._run.spec.workers,
+            hosts=self._pod.index == 0,
+            address=self._pod.address,
+            before_round=self._before_round,
+            while_waiting=self._while_waiting,
+            while_working=self._while_working,
+        )
+
+    def _run_workers(self, rendezvous: WatchedRendezvous) -> RunResult:
+        gpu = self._run.spec.resources.gpu
+        spec = WorkerSpec(
+            role="trainer",
+            local_world_size=gpu.count if gpu else 1,
+            entrypoint=work,
+            args=(self._run.to_json_text(), str(self._scratch)),
+            rdzv_handler=rendezvous,
+            max_restarts=self._run.spec.restarts.max,
+            monitor_interval=MONITOR_SECONDS,
+            local_addr=self._pod.address,
+        )
+        agent = LocalElasticAgent(
+            spec,
+            logs_specs=DefaultLogsSpecs(log_dir=str(self._scratch / "elastic")),
+            start_method=START_METHOD,
+            exit_barrier_timeout=EXIT_BARRIER_SECONDS,
+        )
+        ended = agent.run()
+        self._raise_final_outcome()
+        outcomes = self._reports.outcomes()
+        if ended is None or ended.is_failed() or not outcomes:
+            raise _crash(outcomes, list(ended.failures.values()) if ended else [])
+        return outcomes[0].result
+
+    def _before_round(self) -> None:
+        self._raise_final_outcome()
+        self._reports.forget_outcomes()
+        self._look_published_at = 0.0
+        self._while_waiting()
+        message = f"waiting until all {self._run.spec.workers} workers are there"
+        self._context.progress.update(phase="Loading", message=message)
+
+    def _while_waiting(self) -> None:
+        """Leave if there is a reason not to wait for the others any longer."""
+        self._context.check_stop()
+        if time.monotonic() < self._look_published_at:
+            return
+        self._look_published_at = time.monotonic() + LOOK_PUBLISHED_SECONDS
+        try:
+            published = self._registry.find(self._run.spec.model.name, self._run.uid)
+        except Unavailable as error:
+            log.warning("cannot look whether the run is published", extra={"detail": error.message})
+            return
+        if published is not None:
+            raise _AlreadyPublished(published_result(published))
+
+    def _while_working(self) -> None:
+        """Pass a request to stop on, and leave if the workers do not end by themselves."""
+        if not self._context.stop_requested.is_set():
+            return
+        if self._stop_by is None:
+            self._stop_by = time.monotonic() + STOP_SECONDS
+            self._reports.request_stop()
+        elif time.monotonic() > self._stop_by:
+            raise Stopped(f"the run was asked to stop, and did not save itself within {STOP_SECONDS} s")
+
+    def _raise_final_outcome(self) -> None:
+        """End this pod as its worker ended, if that was for good."""
+        for outcome in self._reports.outcomes():
+            if outcome.exit_code in _FINAL:
+                raise _FINAL[outcome.exit_code](outcome.result.message, reason=outcome.result.reason)
+
+
+def _crash(outcomes: list[Outcome], failures: list[ProcessFailure]) -> WindlassError:
+    """What to say when workers have crashed more often than they may: the first error, if one had time to leave it."""
+    for outcome in outcomes:
+        if outcome.exit_code != 0:
+            return WindlassError(outcome.result.message, reason=outcome.result.reason)
+    first = min(failures, key=lambda failure: failure.timestamp, default=None)
+    how = (
+        f"with {first.signal_name()}" if first and first.exitcode < 0 else f"with exit code {first.exitcode if first else '?'}"
+    )
+    return WindlassError(
+        f"a worker process ended {how} and left no error; if its memory was short, raise resources.memory", reason="WorkerDied"
+    )
+
+
+@contextmanager
+def _relayed(reports: Reports, context: RunContext) -> Iterator[None]:
+    """Passes the progress of the pod's first worker on to /progress."""
+    done = threading.Event()
+
+    def relay() -> None:
+        told = None
+        while not done.wait(RELAY_SECONDS):
+            progress = reports.progress()
+            if progress is not None and progress != told:
+                told = progress
+                context.progress.update(**dict(progress))
+
+    thread = threading.Thread(target=relay, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

@@ -1,0 +1,141 @@
+"""The API over runs and models: what runs, how its figures go over time, which versions there are and how they differ.
+
+Reads the store alone, and imports neither torch nor the trainer, so that it starts at once and stays small.
+"""
+
+import itertools
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import APIRouter, FastAPI, Path, Query
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from windlass_core.contracts import RunResult, VersionReference
+from windlass_core.errors import NotFound
+from windlass_core.manifests import ModelContent
+from windlass_core.registry import Registry
+from windlass_core.serving import create_app
+from windlass_core.store import Store
+from windlass_train.compare import Comparison, compare
+from windlass_train.runs import MetricPoint, RunDescription, RunFolder, run_folders
+
+# Points in one answer, about 1.5 MB; a run keeps some thousands.
+MOST_POINTS = 10_000
+# Versions of one model in one comparison; more do not fit beside one another.
+MOST_COMPARED = 16
+
+NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
+Name = Annotated[str, Path(pattern=NAME_PATTERN)]
+Uid = Annotated[str, Path(pattern=r"^[-A-Za-z0-9]{1,64}$", description="Unique id of the TrainingJob.")]
+OpenStore = Callable[[str], Store]
+
+
+class Body(BaseModel):
+    """Base of what the API answers: camelCase."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+
+class Run(Body):
+    """One run: what it is, and how it ended, if it has."""
+
+    description: RunDescription
+    result: RunResult | None = None
+
+
+class Metrics(Body):
+    """Figures of a run over time, in order of steps."""
+
+    points: list[MetricPoint]
+    more: bool = Field(description="Whether there are more; ask again with `after` set to the last step here.")
+
+
+class Version(Body):
+    """One version of a model."""
+
+    version: VersionReference
+    bytes: int
+    content: ModelContent
+
+
+def create(open_store: OpenStore = Store.open) -> FastAPI:
+    """The application.
+
+    Args:
+        open_store: gives the store of a namespace.
+    """
+    app = create_app("Windlass train", ready=lambda: None, description=__doc__ or "")
+    prefix = "/v1/namespaces/{namespace}"
+    app.include_router(_runs(open_store), prefix=f"{prefix}/runs", tags=["runs"])
+    app.include_router(_models(open_store), prefix=f"{prefix}/models", tags=["models"])
+    return app
+
+
+def _runs(open_store: OpenStore) -> APIRouter:
+    router = APIRouter()
+
+    @router.get("", summary="All runs, newest first", response_model_exclude_none=True)
+    def runs(namespace: Name) -> list[Run]:
+        found = (_described(folder) for folder in run_folders(open_store(namespace)))
+        return sorted((run for run in found if run), key=lambda run: run.description.started_at, reverse=True)
+
+    @router.get("/{job}/{uid}", summary="One run", response_model_exclude_none=True)
+    def run(namespace: Name, job: Name, uid: Uid) -> Run:
+        return _existing(RunFolder(open_store(namespace), job, uid))
+
+    @router.get("/{job}/{uid}/metrics", summary="Figures of a run over time", response_model_exclude_none=True)
+    def metrics(namespace: Name, job: Name, uid: Uid, after: Annotated[int, Query(ge=0)] = 0) -> Metrics:
+        """Points of steps beyond `after`."""
+        folder = RunFolder(open_store(namespace), job, uid)
+        _existing(folder)
+        points = list(itertools.islice(folder.points(after=after), MOST_POINTS + 1))
+        return Metrics(points=points[:MOST_POINTS], more=len(points) > MOST_POINTS)
+
+    return router
+
+
+def _models(open_store: OpenStore) -> APIRouter:
+    router = APIRouter()
+
+    @router.get("", summary="Names of all models")
+    def models(namespace: Name) -> list[str]:
+        return Registry(open_store(namespace), "models").names()
+
+    @router.get("/{model}/versions", summary="Versions of a model, oldest first", response_model_exclude_none=True)
+    def versions(namespace: Name, model: Name) -> list[Version]:
+        registry = Registry(open_store(namespace), "models")
+        return [_version(registry, model, number) for number in registry.versions(model)]
+
+    @router.get("/{model}/versions/{number}", summary="One version", response_model_exclude_none=True)
+    def version(namespace: Name, model: Name, number: Annotated[int, Path(ge=1)]) -> Version:
+        return _version(Registry(open_store(namespace), "models"), model, number)
+
+    @router.get("/{model}/compare", summary="How versions of a model differ")
+    def comparison(
+        namespace: Name, model: Name, versions: Annotated[list[int], Query(min_length=2, max_length=MOST_COMPARED)]
+    ) -> Comparison:
+        """Give `versions` two times or more: `?versions=1&versions=2`."""
+        registry = Registry(open_store(namespace), "models")
+        return compare({number: _version(registry, model, number).content for number in versions})
+
+    return router
+
+
+def _described(folder: RunFolder) -> Run | None:
+    try:
+        return _existing(folder)
+    except NotFound:
+        return None  # a run that is being deleted, or whose first try died before it began
+
+
+def _existing(folder: RunFolder) -> Run:
+    return Run(description=folder.description(), result=folder.result())
+
+
+def _version(registry: Registry, model: str, number: int) -> Version:
+    published = registry.open(model, number)
+    content = published.manifest.model
+    if content is None:
+        raise NotFound(f"{published.reference.uri} is not a model")
+    return Version(version=published.reference, bytes=published.manifest.size, content=content)
