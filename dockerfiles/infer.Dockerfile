@@ -7,7 +7,9 @@ ARG BASE=python:3.11-slim
 FROM ${BASE} AS tools
 ARG UV_VERSION=0.13.8
 ARG HATCHLING_VERSION=1.33.0
-RUN python3 -m pip install --no-cache-dir --no-compile --target /tools uv==${UV_VERSION} hatchling==${HATCHLING_VERSION}
+RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
+    python3 -m pip install --quiet --root-user-action ignore --no-cache-dir --no-compile --target /tools \
+      uv==${UV_VERSION} hatchling==${HATCHLING_VERSION}
 ENV PATH=/opt/windlass/bin:/tools/bin:$PATH
 
 # The exact versions to install, and nothing else, so that neither an edit of a pyproject.toml nor a new pin of another
@@ -19,8 +21,8 @@ COPY services/core/pyproject.toml core.toml
 COPY services/preprocess/pyproject.toml preprocess.toml
 COPY services/infer/pyproject.toml infer.toml
 RUN --mount=type=cache,target=/root/.cache/uv --mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml \
-    python3 requirements.py 'windlass-infer' \
-  | uv pip compile --quiet --no-header --no-annotate --constraint constraints.txt - > /all.txt
+    python3 requirements.py 'windlass-infer' > third-party.in \
+ && uv pip compile --quiet --no-header --no-annotate --constraint constraints.txt third-party.in > /all.txt
 
 # Our packages, built and compiled to byte code: the root file system is read-only when a container runs.
 FROM tools AS code
@@ -37,7 +39,9 @@ RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
     --mount=type=cache,target=/root/.cache/uv --mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml \
     echo 'nonroot:x:65532:65532::/tmp:/usr/sbin/nologin' >> /etc/passwd \
  && /tools/bin/uv venv --quiet --allow-existing /opt/windlass \
- && /tools/bin/uv pip install --python /opt/windlass --link-mode copy --compile-bytecode --no-deps -r /opt/windlass/all.txt
+ && /tools/bin/uv pip install --quiet --python /opt/windlass --link-mode copy --compile-bytecode --no-deps -r /opt/windlass/all.txt \
+ && cd /opt/windlass/lib/python3*/site-packages \
+ && rm -rf numpy/tests numpy/*/tests
 COPY --from=code /opt/windlass /opt/windlass
 ENV PATH=/opt/windlass/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 65532:65532

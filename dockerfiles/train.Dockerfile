@@ -10,7 +10,9 @@ ARG BASE=python:3.11-slim
 FROM ${BASE} AS tools
 ARG UV_VERSION=0.13.8
 ARG HATCHLING_VERSION=1.33.0
-RUN python3 -m pip install --no-cache-dir --no-compile --target /tools uv==${UV_VERSION} hatchling==${HATCHLING_VERSION}
+RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
+    python3 -m pip install --quiet --root-user-action ignore --no-cache-dir --no-compile --target /tools \
+      uv==${UV_VERSION} hatchling==${HATCHLING_VERSION}
 ENV PATH=/opt/windlass/bin:/tools/bin:$PATH
 
 # The exact versions to install, and nothing else, so that neither an edit of a pyproject.toml nor a new pin of another
@@ -24,8 +26,8 @@ COPY services/preprocess/pyproject.toml preprocess.toml
 COPY services/train/pyproject.toml train.toml
 RUN --mount=type=cache,target=/root/.cache/uv --mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml \
     pins() { uv pip compile --quiet --no-header --no-annotate --constraint constraints.txt ${TORCH_PIP_OPTIONS} "$@"; } \
- && echo torch | pins - > /torch.txt \
- && python3 requirements.py windlass-train | pins --constraint /torch.txt - > /rest.txt
+ && echo torch > torch.in && pins torch.in > /torch.txt \
+ && python3 requirements.py windlass-train > third-party.in && pins --constraint /torch.txt third-party.in > /rest.txt
 
 # Our packages, built and compiled to byte code: the root file system is read-only when a container runs.
 FROM tools AS code
@@ -45,14 +47,16 @@ RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
     --mount=type=cache,target=/root/.cache/uv --mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml \
     echo 'nonroot:x:65532:65532::/tmp:/usr/sbin/nologin' >> /etc/passwd \
  && /tools/bin/uv venv --quiet --allow-existing /opt/windlass \
- && /tools/bin/uv pip install --python /opt/windlass --link-mode copy --compile-bytecode --no-deps ${TORCH_PIP_OPTIONS} -r /opt/windlass/torch.txt \
+ && /tools/bin/uv pip install --quiet --python /opt/windlass --link-mode copy --compile-bytecode --no-deps ${TORCH_PIP_OPTIONS} -r /opt/windlass/torch.txt \
  && cd /opt/windlass/lib/python3*/site-packages \
  && rm -rf torch/include torch/bin/protoc* nvidia/*/lib/libcusolverMg.so* nvidia/*/lib/libnvrtc*.alt.so* \
  && find . -name '*.a' -delete
 COPY --from=requirements /rest.txt /opt/windlass/
 RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
     --mount=type=cache,target=/root/.cache/uv --mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml \
-    /tools/bin/uv pip install --python /opt/windlass --link-mode copy --compile-bytecode --no-deps -r /opt/windlass/rest.txt
+    /tools/bin/uv pip install --quiet --python /opt/windlass --link-mode copy --compile-bytecode --no-deps -r /opt/windlass/rest.txt \
+ && cd /opt/windlass/lib/python3*/site-packages \
+ && rm -rf numpy/tests numpy/*/tests pyarrow/tests pyarrow/include
 COPY --from=code /opt/windlass /opt/windlass
 ENV PATH=/opt/windlass/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility

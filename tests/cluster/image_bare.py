@@ -5,8 +5,9 @@ Knows: in which order that goes, and what can be skipped. Must not know: how a D
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +16,9 @@ import containerd
 import image_base
 import image_registry
 import image_settings
+import mounts
 import processes
-from console import say, step
+from console import Progress, step
 from image_buildah import Build, Buildah
 from image_content import Image
 from image_registry import Reference
@@ -26,7 +28,6 @@ from shell import found, run
 
 AT_ONCE = 2  # one build waits for the disk while another computes
 PULL_TIMEOUT_SECONDS = 600.0
-LIST_TIMEOUT_SECONDS = 60.0
 KEPT_TAGS = 20  # of each image, in containerd; all are in the registry, so dropping them costs one short pull
 TOOLS_STAGE = "tools"  # the first stage of every Dockerfile that installs Python packages
 TOOLS_NAME = f"localhost/windlass/{TOOLS_STAGE}:latest"
@@ -35,7 +36,7 @@ TOOLS_NAME = f"localhost/windlass/{TOOLS_STAGE}:latest"
 def arguments() -> dict[str, dict[str, str]]:
     """Build arguments by image: the names under which this machine has what else comes from the internet."""
     base = {"BASE": image_base.base_name(image_base.origin())}
-    python = {name: base for name in ("operator", "preprocess", "train", "infer")}
+    python = dict.fromkeys(("operator", "preprocess", "train", "infer"), base)
     return {**python, "versitygw": {"UPSTREAM": f"localhost/windlass/versitygw-upstream:{binaries.VERSITYGW.digest}"}}
 
 
@@ -46,17 +47,34 @@ def buildah(layout: Layout) -> Buildah:
 
 @dataclass(frozen=True)
 class Work:
-    """What one round of builds shares."""
+    """What the builds of one round share."""
 
     layout: Layout
     builder: Buildah
     context: Path
     revision: str
     secrets: Mapping[str, Path]
+    mounts: Mapping[Path, str]
 
     def log(self, name: str) -> Path:
         """Where buildah's output for an image is kept."""
         return self.layout.log(f"image-{name}")
+
+    def build(self, image: Image, tag: str, progress: Progress, stage: str = "") -> None:
+        """Build an image, or only up to one of its stages."""
+        self.builder.build(
+            Build(
+                dockerfile=image.dockerfile(self.context),
+                context=self.context,
+                tag=tag,
+                stage=stage,
+                arguments={**image.arguments, "REVISION": self.revision},
+                secrets=self.secrets,
+                mounts=self.mounts,
+            ),
+            self.log(stage or image.name),
+            progress,
+        )
 
 
 def build_and_push(images: Mapping[Reference, Image], context: Path, revision: str, layout: Layout) -> None:
@@ -71,45 +89,90 @@ def build_and_push(images: Mapping[Reference, Image], context: Path, revision: s
     with exclusive(layout.cache / "buildah.lock"):
         builder.prepare()
         try:
-            _build_missing(missing, context, revision, builder, layout)
-            builder.forget_all_but([TOOLS_NAME, *map(str, images), *_bases()])
+            with builder.scratch() as folder:
+                secrets = image_settings.write_secrets(folder)
+                _build_all(missing, Work(layout, builder, context, revision, secrets, image_settings.mounts()))
+            bases = {name for image in images.values() for name in image.arguments.values()}
+            builder.forget_all_but({TOOLS_NAME, *map(str, images), *bases})
         finally:
             builder.clean()
 
 
-def _bases() -> list[str]:
-    return [name for values in arguments().values() for name in values.values()]
-
-
-def _build_missing(
-    missing: Mapping[Reference, Image], context: Path, revision: str, builder: Buildah, layout: Layout
-) -> None:
-    index = image_settings.index()
-    with builder.scratch() as folder:
-        secrets = {"pip.conf": folder / "pip.conf", "uv.toml": folder / "uv.toml"}
-        secrets["pip.conf"].write_text(index.pip_conf())
-        secrets["uv.toml"].write_text(index.uv_toml())
-        work = Work(layout, builder, context, revision, secrets)
-        python = [image for image in missing.values() if "BASE" in image.arguments]
-        if python:
-            image_base.make_base(builder, image_base.origin(), work.log("base"))
-            _build_tools(python[0], work)
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            for done in [pool.submit(_build_one, name, image, work) for name, image in missing.items()]:
-                done.result()
-
-
-def _build_tools(image: Image, work: Work) -> None:
-    """The stage that the Dockerfiles share, before they are built at the same time."""
-    with step("Images: the installer"):
-        _build(image, TOOLS_NAME, TOOLS_STAGE, work)
+def _build_all(images: Mapping[Reference, Image], work: Work) -> None:
+    on_python = [image for image in images.values() if "BASE" in image.arguments]
+    if on_python:
+        image_base.make_base(work.builder, image_base.origin(), work.log("base"))
+        with step("Images: the installer that they share") as progress:
+            work.build(on_python[0], TOOLS_NAME, progress, TOOLS_STAGE)
+    pool = ThreadPoolExecutor(AT_ONCE)
+    try:
+        for done in as_completed([pool.submit(_build_one, *item, work) for item in images.items()]):
+            done.result()
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        work.builder.kill()  # the other build, which nobody will wait for
+        raise
+    finally:
+        pool.shutdown()
 
 
 def _build_one(name: Reference, image: Image, work: Work) -> None:
-    with step(f"Image {image.name}: build", slow=image.name == "train") as progress:
-        if image.name == "versitygw":
-            program = binaries.build(binaries.VERSITYGW, work.layout) / "versitygw"
-            image_base.make_versitygw(work.builder, image.arguments["UPSTREAM"], program, work.log("base"), progress)
-        _build(image, str(name), "", work, progress)
-    with step(f"Image {image.name}: push", slow=image.name == "train") as progress:
+    slow = image.name == "train"
+    if image.name == "versitygw":
+        program = binaries.build(binaries.VERSITYGW, work.layout) / "versitygw"
+        image_base.make_versitygw(work.builder, image.arguments["UPSTREAM"], program, work.log("base"))
+    with step(f"Image {image.name}: build", slow=slow) as progress:
+        work.build(image, str(name), progress)
+    with step(f"Image {image.name}: push", slow=slow) as progress:
         work.builder.push(str(name), work.log(f"{image.name}-push"), progress)
+
+
+def pull(images: Iterable[Reference], layout: Layout) -> None:
+    """Have the images unpacked on the node, so that the first pods need not wait; does nothing without a cluster.
+
+    Raises ClusterError when a pull fails.
+    """
+    if not processes.alive(containerd.NAME):
+        return
+    there = _ctr(layout, "images", "ls", "--quiet").split()
+    wanted = list(map(str, images))
+    for name in wanted:
+        if name not in there:
+            with step(f"Image {name}: pull to the node"):
+                _ctr(layout, "images", "pull", "--plain-http", name)
+    old = superseded(there, wanted)
+    if old:
+        _ctr(layout, "images", "rm", *old)
+
+
+def superseded(there: Iterable[str], wanted: Iterable[str]) -> list[str]:
+    """The images to drop from the node: all but the wanted ones, once a name has more than `KEPT_TAGS` tags."""
+    kept = {_repository(name): name for name in wanted}
+    tags = Counter(map(_repository, there))
+    return [name for name in there if tags[_repository(name)] > KEPT_TAGS and kept.get(_repository(name), name) != name]
+
+
+def _repository(name: str) -> str:
+    return name.rpartition(":")[0]
+
+
+def clean(layout: Layout) -> None:
+    """End builds and remove their mounts and containers; built images stay. For `down`, and after an interrupt."""
+    builder = buildah(layout)
+    if builder.storage.is_dir():
+        with exclusive(layout.cache / "buildah.lock"):
+            builder.clean()
+
+
+def leaks(layout: Layout) -> list[str]:
+    """What of image builds is on this machine besides caches, a line each."""
+    builder = buildah(layout)
+    return [
+        *(f"process {number} of an image build" for number in builder.strays()),
+        *(f"mount {point} of an image build" for point in mounts.below(builder.folder) if builder.folder.is_dir()),
+    ]
+
+
+def _ctr(layout: Layout, *arguments: str) -> str:
+    program = [found("ctr") or "ctr", "--address", str(containerd.socket(layout)), "--namespace", containerd.NAMESPACE]
+    return run([*program, *arguments], timeout_seconds=PULL_TIMEOUT_SECONDS)

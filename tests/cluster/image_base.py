@@ -86,11 +86,11 @@ def make_base(buildah: Buildah, source: Origin, log: Path) -> None:
         _build(buildah, folder, BASE_DOCKERFILE, name, log, progress)
 
 
-def make_versitygw(buildah: Buildah, name: str, binary: Path, log: Path, progress: Progress) -> None:
+def make_versitygw(buildah: Buildah, name: str, binary: Path, log: Path) -> None:
     """Have an image of that name with the S3 server's program where upstream's has it."""
     if buildah.has(name):
         return
-    with buildah.scratch() as folder:
+    with step("S3 server's base image, from its Go program") as progress, buildah.scratch() as folder:
         shutil.copy2(binary, folder / "versitygw")
         _build(buildah, folder, BINARY_DOCKERFILE, name, log, progress)
 

@@ -6,6 +6,7 @@ namespaces and control groups are not to be had. Must not know: which images the
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -14,7 +15,6 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -90,7 +90,7 @@ class Buildah:
         if names:
             self._run("rmi", "--force", *names)
 
-    def forget_all_but(self, names: list[str]) -> None:
+    def forget_all_but(self, names: set[str]) -> None:
         """When the storage holds too many layers, keep only those of the images of these names."""
         if len(self._run("images", "--all", "--quiet").split()) <= KEPT_LAYERS:
             return
@@ -98,7 +98,7 @@ class Buildah:
         self.remove(*(name for name in listed if name not in names and not name.startswith("<none>")))
         self._run("rmi", "--prune", "--force")
 
-    @contextmanager
+    @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:
         """A folder for what a build needs, which only root can read; `clean` removes it if nobody else does."""
         with tempfile.TemporaryDirectory(dir=self.temporary) as folder:
@@ -114,15 +114,20 @@ class Buildah:
         """End processes of builds, remove their containers, mounts and half-written files; images stay."""
         if not self.storage.is_dir():
             return
-        for process in self.strays():
-            os.kill(process, signal.SIGKILL)
-        if not wait_until(lambda: not self.strays(), KILL_SECONDS):
-            raise ClusterError(f"These processes of an image build cannot be ended: {self.strays()}")
+        self.kill()
         mounts.clear(self.temporary)
         if any((self.storage / "overlay-containers").glob("*/")):
             self._run("rm", "--all")
         mounts.clear(self.folder)
         shutil.rmtree(self.temporary, ignore_errors=True)
+
+    def kill(self) -> None:
+        """End every process of a build. Raises ClusterError when one stays."""
+        for process in self.strays():
+            with contextlib.suppress(ProcessLookupError):  # it ended by itself
+                os.kill(process, signal.SIGKILL)
+        if not wait_until(lambda: not self.strays(), KILL_SECONDS):
+            raise ClusterError(f"These processes of an image build cannot be ended: {self.strays()}")
 
     def strays(self) -> list[int]:
         """Processes at work in the storage: buildah itself, and steps of builds, which outlive a killed buildah."""
@@ -155,11 +160,13 @@ class Buildah:
         ):  # fmt: skip
             limit = threading.Timer(LONG_COMMAND_SECONDS, process.terminate)
             limit.start()
+            step = "starting"
             try:
                 assert process.stdout is not None
                 for line in process.stdout:
                     file.write(line)
-                    progress.tell(where(line))
+                    step = where(line) or step
+                    progress.tell(step)
             except BaseException:
                 process.terminate()
                 raise
@@ -181,13 +188,13 @@ def build_arguments(build: Build) -> list[str]:
 
 
 def where(line: str) -> str:
-    """What a line of buildah's output says about how far it is, short enough for one line.
+    """The step that a line of buildah's output announces, short enough for one line; empty when it announces none.
 
     >>> where("[2/4] STEP 3/8: COPY constraints.txt ./")
     'stage 2/4, step 3/8: COPY constraints.txt ./'
     """
     match = re.match(r"(?:\[(?P<stage>[\d/]+)\] )?STEP (?P<step>[\d/]+): (?P<what>.*)", line.rstrip())
     if match is None:
-        return line.strip()[:SHOWN_CHARACTERS]
+        return line.rstrip()[:SHOWN_CHARACTERS] if line.startswith(("Copying", "Writing")) else ""
     stage = f"stage {match['stage']}, " if match["stage"] else ""
     return f"{stage}step {match['step']}: {match['what']}"[:SHOWN_CHARACTERS]

@@ -32,9 +32,7 @@ def inspect_command(name: str) -> list[str]:
     return ["docker", "image", "inspect", name]
 
 
-def build_and_load(
-    images: Mapping[str, Image], context: Path, revision: str, load_commands: list[list[str]], cluster: str
-) -> None:
+def build_and_load(images: Mapping[str, Image], context: Path, revision: str, load_commands: list[list[str]]) -> None:
     """Build the images that Docker does not have, by the names that are the keys, and bring all of them to the node.
 
     Raises ClusterError when a command fails.
@@ -43,6 +41,6 @@ def build_and_load(
         if attempt(inspect_command(name), timeout_seconds=INSPECT_TIMEOUT_SECONDS).returncode != 0:
             with step(f"Image {name}: docker build", slow=True):
                 run(build_command(image, name, context, revision), timeout_seconds=BUILD_TIMEOUT_SECONDS)
-    with step(f"Images: load into {cluster}", slow=True):
+    with step("Images: load into the node", slow=True):
         for command in load_commands:
             run(command, timeout_seconds=LOAD_TIMEOUT_SECONDS)

@@ -77,6 +77,15 @@ def parse_index(pip_settings: str, environment: Mapping[str, str]) -> Index:
     return Index(url, tuple(_words(extra)), tuple(_words(of_pip.get("trusted-host", ""))))
 
 
+def write_secrets(folder: Path) -> dict[str, Path]:
+    """Write the installers' settings to files in `folder`, by the names under which Dockerfiles ask for them."""
+    found = index()
+    contents = {"pip.conf": found.pip_conf(), "uv.toml": found.uv_toml()}
+    for name, text in contents.items():
+        (folder / name).write_text(text)
+    return {name: folder / name for name in contents}
+
+
 def _words(value: str) -> list[str]:
     # `pip config list` shows the line ends of a list as the two characters \n.
     return value.replace("\\n", " ").split()

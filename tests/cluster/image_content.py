@@ -1,0 +1,90 @@
+"""What goes into each image, and the tag that says so.
+
+An image's tag is a hash of its Dockerfile, of the files that this copies, and of the build arguments that matter: the
+same content has the same tag in every checkout, and what is in the registry already need not be built.
+Knows: files. Must not know: builders, registries or clusters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from console import ClusterError
+
+TAG_LENGTH = 12  # hexadecimal digits; short enough to read, long enough never to meet twice
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image: its name, which its Dockerfile bears as well, and the build arguments that change its content."""
+
+    name: str
+    arguments: Mapping[str, str] = field(default_factory=dict)
+
+    def dockerfile(self, repository: Path) -> Path:
+        """The path of its Dockerfile."""
+        return repository / "dockerfiles" / f"{self.name}.Dockerfile"
+
+
+def copied(dockerfile: str) -> list[str]:
+    """The paths that a Dockerfile copies from the build context, in order.
+
+    >>> copied("COPY a.txt b/ /to/\\nCOPY --from=stage /c /c\\nCOPY a.txt .")
+    ['a.txt', 'b/']
+    """
+    joined = dockerfile.replace("\\\n", " ").splitlines()
+    words = (shlex.split(line, comments=True) for line in joined if line.startswith("COPY "))
+    return list(dict.fromkeys(path for line in words if not line[1].startswith("--from") for path in line[1:-1]))
+
+
+def ignored_names(dockerignore: str) -> list[str]:
+    """The patterns of `.dockerignore` that hold for a name in any folder."""
+    return [line.removeprefix("**/") for line in dockerignore.splitlines() if line.startswith("**/")]
+
+
+def snapshot(repository: Path, images: Iterable[Image], target: Path) -> None:
+    """Copy all that the images' Dockerfiles copy, and these, to `target`: an edit meanwhile is not half built.
+
+    Raises ClusterError when one of them is not there.
+    """
+    ignore = shutil.ignore_patterns(*ignored_names((repository / ".dockerignore").read_text()))
+    wanted: set[str] = set()
+    for image in images:
+        dockerfile = image.dockerfile(repository)
+        wanted |= {str(dockerfile.relative_to(repository)), *copied(dockerfile.read_text())}
+    for name in sorted(wanted):
+        source, place = repository / name, target / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            if source.is_dir():
+                shutil.copytree(source, place, ignore=ignore, dirs_exist_ok=True)
+            else:
+                shutil.copy2(source, place)
+        except OSError as error:
+            raise ClusterError(f"An image needs `{name}`, which cannot be copied: {error}") from error
+
+
+def tag(image: Image, context: Path) -> str:
+    """The tag of an image whose files are in `context`, a folder made by `snapshot`."""
+    dockerfile = image.dockerfile(context)
+    paths = [dockerfile, *(context / name for name in copied(dockerfile.read_text()))]
+    content = hashlib.sha256()
+    for part in _described(image.arguments, paths, context):
+        content.update(hashlib.sha256(part).digest())
+    return content.hexdigest()[:TAG_LENGTH]
+
+
+def _described(arguments: Mapping[str, str], paths: Iterable[Path], context: Path) -> Iterator[bytes]:
+    """Everything that the tag depends on, each part by itself so that no two contents read alike."""
+    yield repr(sorted(arguments.items())).encode()
+    for path in paths:
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file():
+                yield str(file.relative_to(context)).encode()
+                yield b"x" if file.stat().st_mode & 0o100 else b"-"
+                yield file.read_bytes()
