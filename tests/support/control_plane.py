@@ -1,7 +1,7 @@
 """A control plane without nodes, for tests: etcd, API server and controller manager as processes on the loopback.
 
-The programs are found on the PATH (`make unit` puts them there). Pods are scheduled and run by nobody: tests say what becomes of
-them by writing their status, as a kubelet would. Knows nothing of Windlass.
+The programs are found on the PATH (`make unit` puts them there). Pods are scheduled and run by nobody: tests say what becomes
+of them by writing their status, as a kubelet would. Knows nothing of Windlass.
 """
 
 import shutil
@@ -142,11 +142,12 @@ def _process(folder: Path, program: str, flags: Sequence[str]) -> Iterator[None]
 
 def _wait_ready(plane: ControlPlane, folder: Path) -> None:
     context = ssl._create_unverified_context()  # noqa: S323  (a certificate that it made itself a second ago)
-    request = urllib.request.Request(f"{plane.url}/readyz", headers={"Authorization": f"Bearer {TOKEN}"})
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    request = urllib.request.Request(f"{plane.url}/readyz", headers=headers)  # noqa: S310
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:
-            with urllib.request.urlopen(request, timeout=5, context=context) as response:
+            with urllib.request.urlopen(request, timeout=5, context=context) as response:  # noqa: S310
                 if response.status == 200:
                     return
         except (urllib.error.URLError, OSError):
