@@ -26,8 +26,10 @@ MOSTLY_NUMBERS = 0.95
 # Features are computed in float32.
 LARGEST_NUMBER = 3.4e38
 
-_MISSING = ("NA", "N/A", "n/a", "NULL", "null", "None", "NaN", "nan")
-_MISSING_LIST = ", ".join(literal(text) for text in _MISSING)
+# In lower case; what stands for no value in a CSV column that is not text.
+_MISSING = ", ".join(literal(text) for text in ("", "na", "n/a", "null", "none", "nan"))
+# What a value of a CSV column reads as, as bits, so that one aggregate tells all that stand in a column.
+_INTEGER, _NUMBER, _BOOL, _DATE, _TIMESTAMP, _TEXT = 1, 2, 4, 8, 16, 32
 _INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "HUGEINT", "UHUGEINT"}
 _SQL_TYPES: dict[ColumnKind, str] = {
     "int64": "BIGINT",
@@ -37,10 +39,6 @@ _SQL_TYPES: dict[ColumnKind, str] = {
     "date": "DATE",
     "timestamp": "TIMESTAMP",
 }
-
-
-# In the order in which they are tried, with their counts in `_counts`.
-_OTHER_KINDS: tuple[tuple[ColumnKind, str], ...] = (("bool", "bools"), ("date", "dates"), ("timestamp", "timestamps"))
 
 
 @dataclass(frozen=True)
@@ -88,72 +86,71 @@ def _kinds_of_text(
 ) -> list[ColumnKind]:
     kinds: list[ColumnKind] = []
     for group in groups(columns):
-        counts = database.row(f"SELECT {', '.join(_counts(column) for column in group)} FROM {RAW}")
-        for column, count in zip(group, counts, strict=True):
-            kind = _narrowest(database, column, count)
-            if kind == "string" and column.name not in categories:
-                _refuse_mostly_numbers(database, raw, column, count)
+        found = database.row(f"SELECT {', '.join(f'bit_or({_reads_as(column.sql)})' for column in group)} FROM {RAW}")
+        for column, bits in zip(group, found, strict=True):
+            kind = _narrowest(database, column, bits)
+            if kind == "string" and bits & (_INTEGER | _NUMBER) and column.name not in categories:
+                _refuse_mostly_numbers(database, raw, column)
             kinds.append(kind)
     return kinds
 
 
-def _counts(column: RawColumn) -> str:
-    """How many values of a text column read as each type, as one struct."""
-    text = _trimmed(column)
+def _reads_as(value: str) -> str:
+    """SQL for the bit of what a text reads as; 0 for no value. The frequent cases come first."""
     return (
-        "{"
-        f"'values': count({text}), "
-        # '007' and '+7' are integers too, but rare: they are told apart from 7.5 by a second look.
-        f"'integers': count(*) FILTER (TRY_CAST({text} AS BIGINT)::VARCHAR = {text}), "
-        f"'numbers': count(*) FILTER ({_is_number(text)}), "
-        f"'bools': count(*) FILTER (lower({text}) IN ('true', 'false')), "
-        f"'dates': count(*) FILTER (length({text}) = 10 AND TRY_CAST({text} AS DATE) IS NOT NULL), "
-        f"'timestamps': count(*) FILTER (length({text}) >= 16 AND TRY_CAST({text} AS TIMESTAMPTZ) IS NOT NULL)"
-        "}"
+        f"(CASE WHEN {value} IS NULL THEN 0 "
+        # '007' and '+7' are integers too, but rare: `_narrowest` tells them from 7.5 by a second look.
+        f"WHEN TRY_CAST({value} AS BIGINT)::VARCHAR = {value} THEN {_INTEGER} "
+        f"WHEN {_is_number(value)} THEN {_NUMBER} "
+        f"WHEN lower(trim({value})) IN ({_MISSING}) THEN 0 "
+        f"WHEN lower(trim({value})) IN ('true', 'false') THEN {_BOOL} "
+        f"WHEN length(trim({value})) = 10 AND TRY_CAST({value} AS DATE) IS NOT NULL THEN {_DATE} "
+        f"WHEN length(trim({value})) >= 16 AND TRY_CAST({value} AS TIMESTAMPTZ) IS NOT NULL THEN {_TIMESTAMP} "
+        f"ELSE {_TEXT} END)::UTINYINT"
     )
 
 
-def _narrowest(database: Database, column: RawColumn, count: dict[str, int]) -> ColumnKind:
-    values = count["values"]
-    if values == 0:
-        return "string"  # refused later, together with the columns of other formats that have no values
-    if count["integers"] == values:
-        return "int64"
-    if count["numbers"] == values:
-        return "int64" if _all_integers(database, column) else "float64"
-    return next((kind for kind, counted in _OTHER_KINDS if count[counted] == values), "string")
+def _narrowest(database: Database, column: RawColumn, bits: int) -> ColumnKind:
+    """The narrowest type of all values; string for a column without any, which is refused later as in other formats."""
+    match bits:
+        case 1:
+            return "int64"
+        case 2 | 3:
+            return "int64" if _all_integers(database, column) else "float64"
+        case 4:
+            return "bool"
+        case 8:
+            return "date"
+        case 16 | 24:
+            return "timestamp"
+        case _:
+            return "string"
 
 
 def _all_integers(database: Database, column: RawColumn) -> bool:
-    text = _trimmed(column)
-    integer = f"regexp_full_match({text}, '[+-]?[0-9]+') AND TRY_CAST({text} AS BIGINT) IS NOT NULL"
-    (all_are,) = database.row(f"SELECT bool_and({integer}) FROM {RAW}")
+    integer = f"regexp_full_match(trim({column.sql}), '[+-]?[0-9]+') AND TRY_CAST({column.sql} AS BIGINT) IS NOT NULL"
+    (all_are,) = database.row(f"SELECT bool_and({integer}) FROM {RAW} WHERE {_reads_as(column.sql)} > 0")
     return bool(all_are)
 
 
-def _refuse_mostly_numbers(database: Database, raw: RawTable, column: RawColumn, count: dict[str, int]) -> None:
-    numbers, values = count["numbers"], count["values"]
-    if numbers < MOSTLY_NUMBERS * values or numbers == 0:
-        return
-    text = _trimmed(column)
-    row, value = database.row(
-        f"SELECT rowid, {column.sql} FROM {RAW} WHERE {text} IS NOT NULL AND NOT coalesce({_is_number(text)}, false) "
-        "ORDER BY rowid LIMIT 1"
+def _refuse_mostly_numbers(database: Database, raw: RawTable, column: RawColumn) -> None:
+    reads_as = _reads_as(column.sql)
+    values, numbers = database.row(
+        f"SELECT count(*) FILTER (bits > 0), count(*) FILTER (bits IN ({_INTEGER}, {_NUMBER})) "
+        f"FROM (SELECT {reads_as} AS bits FROM {RAW})"
     )
+    if numbers < MOSTLY_NUMBERS * values:
+        return
+    row, value = database.row(f"SELECT rowid, {column.sql} FROM {RAW} WHERE {reads_as} > {_NUMBER} ORDER BY rowid LIMIT 1")
     raise BadData(
         f"{raw.place(row)}, column '{column.name}': '{value[:40]}' is no number, but {numbers:,} of the column's {values:,} "
         "values are; correct it, drop the column, or name the column in an encode step if its values are categories"
     )
 
 
-def _is_number(text: str) -> str:
+def _is_number(value: str) -> str:
     # DuckDB reads 1_000 as a number; in data it is more often a name. Infinity is no number to compute with.
-    return f"isfinite(TRY_CAST({text} AS DOUBLE)) AND NOT contains({text}, '_')"
-
-
-def _trimmed(column: RawColumn) -> str:
-    """A text column without spaces around its values, and without those that stand for no value."""
-    return f"(CASE WHEN trim({column.sql}) NOT IN ('', {_MISSING_LIST}) THEN trim({column.sql}) END)"
+    return f"isfinite(TRY_CAST({value} AS DOUBLE)) AND NOT contains({value}, '_')"
 
 
 def _kind_of(column: RawColumn) -> ColumnKind:
@@ -179,14 +176,13 @@ def _kind_of(column: RawColumn) -> ColumnKind:
 
 
 def _cast(column: RawColumn, kind: ColumnKind) -> str:
+    """SQL for the column in its type. A text that does not read as it stands for no value, as `_kinds_of_text` has seen."""
     if kind == "string":
         return f"{column.sql}::VARCHAR"
-    source = _trimmed(column) if column.type == "VARCHAR" else column.sql
     if kind == "timestamp" and (column.type == "VARCHAR" or "TZ" in column.type or "TIME ZONE" in column.type):
-        return f"make_timestamp(epoch_us({source}::TIMESTAMPTZ))"  # of UTC
-    if kind == "float64":
-        return f"(CASE WHEN NOT isnan({source}::DOUBLE) THEN {source}::DOUBLE END)"
-    return f"{source}::{_SQL_TYPES[kind]}"
+        return f"make_timestamp(epoch_us(TRY_CAST({column.sql} AS TIMESTAMPTZ)))"  # of UTC
+    value = f"TRY_CAST({column.sql} AS {_SQL_TYPES[kind]})"
+    return f"(CASE WHEN NOT isnan({value}) THEN {value} END)" if kind == "float64" else value
 
 
 def _check_integers(database: Database, raw: RawTable, columns: Sequence[RawColumn]) -> None:

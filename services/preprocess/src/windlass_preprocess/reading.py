@@ -6,6 +6,7 @@ into most names. Every complaint says which file, which line and what. Types of 
 
 import csv
 import gzip
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,9 +123,7 @@ def _insert_csv(database: Database, file: SourceFile, columns: Sequence[RawColum
 def _rejection(file: SourceFile, rejected: Sequence[tuple[int, str, str | None]]) -> str:
     sentences = []
     for line, kind, text in rejected[:REJECTS_SHOWN]:
-        first_line = (text or "").split("\n", 1)[0].strip()
-        shown = first_line if len(first_line) <= _LINE_SHOWN_LENGTH else f"{first_line[:_LINE_SHOWN_LENGTH]}…"
-        sentences.append(f"line {line} {_WHY_REJECTED.get(kind, kind.lower())}: {shown}")
+        sentences.append(f"line {line} {_WHY_REJECTED.get(kind, kind.lower())}: {_cut(text or '')}")
     at_least = "at least " if len(rejected) >= REJECTS_LIMIT else ""
     more = f" ({at_least}{len(rejected):,} such lines)" if len(rejected) > REJECTS_SHOWN else ""
     return f"{_uri(file)}: {'; '.join(sentences)}{more}"
@@ -149,16 +148,15 @@ def _first_record(file: SourceFile, delimiter: str) -> list[str]:
     try:
         with _open_text(file.local) as text:
             return next(csv.reader(text, delimiter=delimiter), [])
-    except UnicodeDecodeError as error:
-        raise BadData(f"{_uri(file)}: the header line is not UTF-8") from error
     except (csv.Error, gzip.BadGzipFile, EOFError) as error:
         raise BadData(f"{_uri(file)} cannot be read as CSV: {error}") from error
 
 
 def _open_text(path: Path) -> IO[str]:
+    # Bytes that are no UTF-8 are let through as surrogates: here they may lie beyond the line that is looked at.
     if path.name.lower().endswith(".gz"):
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
-    return path.open(encoding="utf-8-sig", newline="")
+        return gzip.open(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="")
+    return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
 
 
 def _check_names(names: Sequence[str], file: SourceFile) -> None:
@@ -166,6 +164,8 @@ def _check_names(names: Sequence[str], file: SourceFile) -> None:
     for number, name in enumerate(names, start=1):
         if not name:
             raise BadData(f"{_uri(file)}: column {number} has no name in the header line")
+        if any("\ud800" <= character <= "\udfff" for character in name):
+            raise BadData(f"{_uri(file)}: the header line is not UTF-8")
         if len(name) > COLUMN_NAME_LENGTH or not name.isprintable():
             shown = name[:40]
             raise BadData(f"{_uri(file)}: column {number} has a name that cannot be used: {shown!r}")
@@ -207,6 +207,8 @@ def _read_typed(database: Database, files: Sequence[SourceFile], format_: Format
     try:
         database.run(f"CREATE TABLE {RAW} AS SELECT * FROM {reader.format(files=paths)}")
     except duckdb.Error as error:
+        if format_ == "json":
+            _raise_broken_line(error, files)
         _raise_unreadable(error, files, "JSON, one object a line" if format_ == "json" else "Parquet")
     described = database.rows(
         "SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = ? ORDER BY column_index", [RAW]
@@ -218,9 +220,28 @@ def _read_typed(database: Database, files: Sequence[SourceFile], format_: Format
     return RawTable(format_, columns, rows, ((0, where),))
 
 
+def _raise_broken_line(cause: duckdb.Error, files: Sequence[SourceFile]) -> None:
+    """Name the first line that is no JSON object, if there is one; DuckDB's own count of lines is not exact."""
+    for file in files:
+        try:
+            with _open_text(file.local) as lines:
+                for number, line in enumerate(lines, start=1):
+                    if line.strip() and not isinstance(json.loads(line), dict):
+                        raise BadData(f"{_uri(file)}: line {number} is JSON, but not an object: {_cut(line)}") from cause
+        except json.JSONDecodeError as error:
+            raise BadData(f"{_uri(file)}: line {number} is not JSON: {error.msg}: {_cut(line)}") from cause
+        except (gzip.BadGzipFile, EOFError):
+            return
+
+
+def _cut(line: str) -> str:
+    text = line.split("\n", 1)[0].strip()
+    return text if len(text) <= _LINE_SHOWN_LENGTH else f"{text[:_LINE_SHOWN_LENGTH]}…"
+
+
 def _raise_unreadable(error: duckdb.Error, files: Sequence[SourceFile], what: str) -> NoReturn:
     """DuckDB's sentence without its hints, and with the files' names in the store."""
-    sentence = str(error).strip().splitlines()[0]
+    sentence = str(error).strip().splitlines()[0].strip()
     for prefix in ("Invalid Input Error: ", "IO Error: ", "Binder Error: ", "Conversion Error: "):
         sentence = sentence.removeprefix(prefix)
     for file in files:

@@ -1,0 +1,86 @@
+"""A store in a folder and a run of preprocess over it, for tests that look at what became of raw files."""
+
+import io
+import json
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from windlass_core.contracts import PreprocessRun, RunResult
+from windlass_core.registry import PublishedVersion, Registry
+from windlass_core.run import ProgressBoard, RunContext
+from windlass_core.store import Store
+from windlass_preprocess.limits import MIB, Limits
+from windlass_preprocess.pipeline import prepare
+from windlass_preprocess.transform import TRANSFORM_FILE, Transform
+
+LIMITS = Limits(memory_bytes=512 * MIB, threads=2)
+
+
+@dataclass(frozen=True)
+class Version:
+    """A published Dataset version, as a reader of it sees it."""
+
+    published: PublishedVersion
+
+    @property
+    def content(self) -> Any:
+        return self.published.manifest.dataset
+
+    @property
+    def transform(self) -> Transform:
+        return Transform.from_json(self.published.read(TRANSFORM_FILE))
+
+    @property
+    def profile(self) -> dict[str, Any]:
+        profile = json.loads(self.published.read("profile.json"))
+        return {column.pop("name"): column for column in profile["columns"]}
+
+    def table(self, split: str) -> pa.Table:
+        parts = [pq.read_table(io.BytesIO(self.published.read(path))) for path in self.content.splits[split].files]
+        return pa.concat_tables(parts)
+
+    def rows(self, split: str) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self.table(split).to_pylist()
+        return rows
+
+    def all_rows(self) -> list[dict[str, Any]]:
+        return [row for split in ("train", "validation", "test") for row in self.rows(split)]
+
+    def digests(self) -> dict[str, str]:
+        return {file.path: file.sha256 for file in self.published.manifest.files}
+
+
+@dataclass
+class DatasetBench:
+    """Uploads raw files and prepares Datasets of them."""
+
+    store: Store
+    limits: Limits = LIMITS
+    context: RunContext = field(default_factory=lambda: RunContext(ProgressBoard(), threading.Event()))
+
+    def upload(self, path: str, data: str | bytes) -> str:
+        """Put a raw file; returns its URI."""
+        self.store.write(f"raw/{path}", data.encode() if isinstance(data, str) else data)
+        return f"store://raw/{path}"
+
+    def run(self, uri: str, *, name: str = "data", wait_seconds: float = 0, **spec: Any) -> RunResult:
+        """Prepare the Dataset `name` of the source at `uri`."""
+        format_ = spec.pop("format", "auto")
+        whole = {"source": {"uri": uri, "format": format_}, "split": {"validation": 0, "test": 0}} | spec
+        run = PreprocessRun.model_validate({"namespace": "default", "name": name, "spec": whole})
+        return prepare(run, self.context, self.store, self.limits, wait_seconds=wait_seconds)
+
+    def prepare(self, uri: str, **spec: Any) -> Version:
+        """As `run`, and open what was published."""
+        result = self.run(uri, **spec)
+        assert result.dataset is not None
+        reference = result.dataset.version
+        return Version(Registry(self.store, "datasets").open(reference.name, reference.version, reference.digest))
+
+    def prepare_csv(self, text: str | bytes, **spec: Any) -> Version:
+        """Upload `text` as data.csv and prepare it."""
+        return self.prepare(self.upload("data.csv", text), **spec)
