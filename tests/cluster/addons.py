@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import processes
-from control_plane import LOOPBACK, flags
+from control_programs import LOOPBACK, flags
 from layout import CLUSTER_DOMAIN, DNS_SERVICE_IP, NODE_IP, NODE_NAME, PORTS, Layout
 from processes import Daemon
 

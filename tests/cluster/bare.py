@@ -15,7 +15,7 @@ import certificates
 import cgroups
 import checks
 import containerd
-import control_plane
+import control_programs
 import image_bare
 import leftovers
 import machine
@@ -110,7 +110,7 @@ def start(layout: Layout, programs: Path) -> None:
         network.create(layout)
         write_configuration(layout)
     with step("etcd, API server"):
-        for daemon in (control_plane.etcd(layout, programs), control_plane.api_server(layout, programs)):
+        for daemon in (control_programs.etcd(layout, programs), control_programs.api_server(layout, programs)):
             processes.start(daemon, layout)
             processes.wait_ready(daemon, layout)
     with step("Control plane, kubelet, kube-proxy, CoreDNS, metrics-server, volumes"):
@@ -134,10 +134,10 @@ def daemons(layout: Layout, programs: Path) -> list[Daemon]:
     """All components but the registry."""
     return [
         containerd.daemon(layout),
-        control_plane.etcd(layout, programs),
-        control_plane.api_server(layout, programs),
-        control_plane.controller_manager(layout, programs),
-        control_plane.scheduler(layout, programs),
+        control_programs.etcd(layout, programs),
+        control_programs.api_server(layout, programs),
+        control_programs.controller_manager(layout, programs),
+        control_programs.scheduler(layout, programs),
         node.kubelet(layout, programs),
         node.proxy(layout, programs),
         addons.coredns(layout, programs),
@@ -149,7 +149,7 @@ def daemons(layout: Layout, programs: Path) -> list[Daemon]:
 def write_configuration(layout: Layout) -> None:
     """Write every configuration file."""
     files = {
-        "kube-scheduler.json": control_plane.scheduler_configuration(layout),
+        "kube-scheduler.json": control_programs.scheduler_configuration(layout),
         "kubelet.json": node.kubelet_configuration(layout),
         "kube-proxy.json": node.proxy_configuration(layout),
         "Corefile": addons.corefile(layout),

@@ -30,7 +30,7 @@ DEEPEST_SOCKET = "kubelet/device-plugins/kubelet.sock"
 def check(layout: Layout) -> None:
     """Raise ClusterError naming everything that this machine lacks."""
     check_root()
-    problems = [*_kernel(), *_room(layout), *_network(layout)]
+    problems = [*_kernel(), *room(layout), *_network(layout)]
     if problems:
         raise ClusterError("The bare cluster cannot run here:\n" + "\n".join(f"  - {line}" for line in problems))
 
@@ -58,7 +58,8 @@ def _kernel() -> list[str]:
     return problems
 
 
-def _room(layout: Layout) -> list[str]:
+def room(layout: Layout) -> list[str]:
+    """What is too little of disk, or too long a path."""
     problems = []
     layout.cache.mkdir(parents=True, exist_ok=True)
     cold = not binaries.KUBERNETES.folder(layout).is_dir()

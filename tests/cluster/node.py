@@ -11,7 +11,7 @@ from pathlib import Path
 
 import containerd
 import processes
-from control_plane import CLIENT_BURST, CLIENT_QPS, LOOPBACK, flags
+from control_programs import CLIENT_BURST, CLIENT_QPS, LOOPBACK, flags
 from layout import CGROUP, CLUSTER_DOMAIN, DNS_SERVICE_IP, NODE_IP, NODE_NAME, POD_RANGE, PORTS, Layout
 from processes import Daemon
 

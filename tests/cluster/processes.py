@@ -1,7 +1,7 @@
 """Start the cluster's long-lived programs, know whether they live, and say why when they do not.
 
 Knows: how to start a program that outlives this command, and how to wait for it. Must not know: which programs there
-are (`control_plane.py`, `node.py`, `addons.py`, `registry.py`).
+are (`control_programs.py`, `node.py`, `addons.py`, `registry.py`).
 """
 
 from __future__ import annotations
