@@ -3,9 +3,15 @@
 from pathlib import Path
 
 import pytest
+from s3 import S3Server, s3_server
+
+__all__ = ["s3_server", "store_environment"]
 
 
-@pytest.fixture(params=["folder"])
-def store_environment(tmp_path: Path) -> dict[str, str]:
+@pytest.fixture(params=["folder", "s3"])
+def store_environment(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
     """Environment that names an empty store."""
-    return {"WINDLASS_STORE_URL": f"file://{tmp_path / 'store'}"}
+    if request.param == "folder":
+        return {"WINDLASS_STORE_URL": f"file://{tmp_path / 'store'}"}
+    server: S3Server = request.getfixturevalue("s3_server")
+    return server.environment()
