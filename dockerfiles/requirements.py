@@ -51,4 +51,5 @@ def _declared(project: dict[str, Any], extras: str) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    print("\n".join(sorted(third_party(sys.argv[1:], projects(Path(__file__).parent)))))
+    requirements = third_party(sys.argv[1:], projects(Path(__file__).parent))
+    sys.stdout.write("".join(f"{requirement}\n" for requirement in sorted(requirements)))
