@@ -139,6 +139,9 @@ def main() -> int:
     except ClusterError as error:
         print(error, file=sys.stderr)
         return 1
+    except OSError as error:  # a full disk, a file system that is read-only: the system's own words say it best
+        print(f"The system refused: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("Interrupted. `up` starts again and uses what is done; `down` removes what was started.", file=sys.stderr)
         return INTERRUPTED

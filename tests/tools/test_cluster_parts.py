@@ -9,6 +9,7 @@ import subprocess
 import tarfile
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import addons
 import certificates
@@ -122,8 +123,7 @@ def test_a_second_command_waits_for_the_first_and_gives_up_with_a_sentence(tmp_p
 
 
 def test_too_little_disk_is_said_with_both_numbers(where: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    usage = checks.shutil._ntuple_diskusage(100 * GIB, 98 * GIB, 2 * GIB)
-    monkeypatch.setattr(checks.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=2 * GIB))
     (problem,) = checks.room(where)
     assert "2.0 GiB are free" in problem
     assert f"{checks.COLD_DISK_GIB} GiB are needed for a first start" in problem
@@ -135,6 +135,6 @@ def test_a_state_folder_that_is_too_deep_for_sockets_is_refused(tmp_path: Path) 
 
 
 def test_who_is_not_root_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
     with pytest.raises(ClusterError, match="needs root, and this is user 1000"):
         checks.check_root()
