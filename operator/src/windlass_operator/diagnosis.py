@@ -30,7 +30,7 @@ _IMAGE_REASONS = frozenset(
 )
 _START_REASONS = frozenset({"CreateContainerError", "RunContainerError", "PreStartHookError", "PostStartHookError"})
 
-_INSUFFICIENT = re.compile(r"(\d+) Insufficient ([\w./-]+)")
+_INSUFFICIENT = re.compile(r"(\d+) Insufficient ([\w./-]*\w)")
 _NODES = re.compile(r"^\d+/(\d+) nodes are available")
 
 

@@ -1,0 +1,303 @@
+"""What an InferenceService needs next and when it may call itself ready, as a table."""
+
+from dataclasses import replace
+from typing import Any
+
+import builders as b
+import pytest
+
+from windlass_core.contracts import VersionReference
+from windlass_core.resources import InferenceServiceSpec, InferenceServiceStatus
+from windlass_operator import pods
+from windlass_operator.api import AUTOSCALER, DEPLOYMENT, INFERENCE_SERVICE, Kind, Manifest
+from windlass_operator.inference import manifests
+from windlass_operator.inference.plan import CHILD_KINDS, SCALE_MANAGER, SeenInferenceService, plan_inference_service
+from windlass_operator.plan import Apply, Patch, Plan
+
+MODEL = b.model(versions=[1, 2], aliases={"production": 2})
+TWO_OR_MORE = {"replicas": {"min": 2, "max": 3}}
+
+
+def reference(version: int) -> VersionReference:
+    return VersionReference(
+        name="digits", version=version, uri=f"store://models/digits/{version}", digest=f"sha256:model{version}"
+    )
+
+
+def template(manifest: Manifest, version: int) -> Manifest:
+    parent = b.parent(INFERENCE_SERVICE, manifest)
+    return manifests.template(parent, InferenceServiceSpec.model_validate(parent.spec), reference(version), b.SETTINGS)
+
+
+def children(
+    manifest: Manifest, version: int = 2, *, replicas: int = 1, status: Manifest | None = None
+) -> dict[Kind, Manifest]:
+    """All children as they should be."""
+    parent = b.parent(INFERENCE_SERVICE, manifest)
+    spec = InferenceServiceSpec.model_validate(parent.spec)
+    made = {
+        kind: b.existing(child, uid=f"{kind.plural}-uid")
+        for kind, child in manifests.companions(parent, spec, b.SETTINGS).items()
+    }
+    deployment = b.existing(manifests.deployment(parent, template(manifest, version)), uid="deployment-uid", status=status)
+    deployment["spec"] = {**deployment["spec"], "replicas": replicas}
+    return {DEPLOYMENT: deployment, **made}
+
+
+def server(name: str, version: int, *, deleting: bool = False, **status: Any) -> Manifest:
+    labels = template(b.inference_service(), version)["metadata"]["labels"]
+    return b.pod(name, owner_uid="replicaset-uid", job=False, labels=labels, deleting=deleting, **status)
+
+
+def seen(manifest: Manifest, *listed: Manifest, model: Manifest | None = MODEL, **given: Any) -> SeenInferenceService:
+    made = given.pop("children", None)
+    return SeenInferenceService(
+        b.parent(INFERENCE_SERVICE, manifest),
+        model=model,
+        children=children(manifest) if made is None else made,
+        pods=pods.read_all(listed),
+    )
+
+
+def planned(view: SeenInferenceService) -> tuple[Plan, InferenceServiceStatus, dict[str, tuple[str, str, str]]]:
+    plan = plan_inference_service(view, b.CONTEXT)
+    status = InferenceServiceStatus.model_validate(plan.status)
+    return plan, status, {c.type: (c.status, c.reason, c.message) for c in status.conditions}
+
+
+@pytest.mark.parametrize(
+    ("model", "wanted", "reason", "says"),
+    [
+        pytest.param(None, {"alias": "production"}, "WaitingForModel", "digits does not exist yet", id="there is no Model"),
+        pytest.param(b.model(versions=[1]), {"alias": "production"}, "WaitingForAlias", "no alias production", id="no alias"),
+        pytest.param(MODEL, {"version": 7}, "WaitingForVersion", "no version 7; it has 2, 1", id="no such version"),
+        pytest.param(
+            b.model(aliases={"production": 1}),
+            {"alias": "production"},
+            "WaitingForVersion",
+            "none yet",
+            id="the alias is there before its version",
+        ),
+    ],
+)
+def test_it_waits_and_makes_nothing_when(model: Manifest | None, wanted: Manifest, reason: str, says: str) -> None:
+    manifest = b.inference_service(model={"name": "digits", **wanted})
+    plan, _, told = planned(seen(manifest, model=model, children={}))
+    assert told["Ready"][:2] == ("False", reason)
+    assert says in told["Ready"][2]
+    assert told["Available"][:2] == ("False", "NoPodsReady")
+    assert plan.actions == ()
+
+
+@pytest.mark.parametrize(
+    ("minimum", "scales"),
+    [
+        pytest.param(1, 0, id="one pod is what a new Deployment has"),
+        pytest.param(3, 1, id="more pods are asked for at once, under another name"),
+    ],
+)
+def test_all_children_are_made_and_the_number_of_pods_is_never_applied(minimum: int, scales: int) -> None:
+    manifest = b.inference_service(replicas={"min": minimum, "max": 5})
+    plan, _, told = planned(seen(manifest, children={}))
+    applied = [action for action in plan.actions if isinstance(action, Apply)]
+    assert [action.kind for action in applied] == list(CHILD_KINDS)
+    assert all(action.manifest["metadata"]["name"] == "digits" for action in applied)
+    assert "replicas" not in applied[0].manifest["spec"]
+    patches = [action for action in plan.actions if isinstance(action, Patch)]
+    assert [(patch.manager, patch.patch) for patch in patches] == [(SCALE_MANAGER, {"spec": {"replicas": minimum}})] * scales
+    assert told["Ready"][1] == "Starting"
+
+
+def test_the_same_look_twice_writes_nothing() -> None:
+    manifest = b.inference_service()
+    plan, *_ = planned(seen(manifest, server("a", 2, **b.running(ready=True))))
+    assert plan.actions == ()
+
+
+def test_what_the_autoscaler_did_is_left_alone() -> None:
+    manifest = b.inference_service()
+    view = seen(manifest, children=children(manifest, replicas=3))
+    plan, status, _ = planned(view)
+    assert plan.actions == ()
+    assert status.replicas is not None
+    assert status.replicas.desired == 3
+
+
+OK = b.running(ready=True)
+LOADING = b.running()
+BROKEN = b.waiting(
+    "CrashLoopBackOff", ended_before=b.terminated(41, b.failed_result("DigestMismatch", "Bytes are not those published."))
+)
+
+
+@pytest.mark.parametrize(
+    ("spec", "listed", "ready", "reason", "says", "available"),
+    [
+        pytest.param({}, [], "False", "Starting", "version 2", "False", id="no pod is there yet"),
+        pytest.param({}, [server("a", 2, **LOADING)], "False", "Starting", "version 2", "False", id="the pod still loads"),
+        pytest.param({}, [server("a", 2, **OK)], "True", "Serving", "Version 2 answers.", "True", id="the pod answers"),
+        pytest.param(TWO_OR_MORE, [server("a", 2, **OK)], "False", "Scaling", "1 of 2 pods", "True", id="too few pods answer"),
+        pytest.param(
+            {},
+            [server("a", 1, **OK), server("b", 2, **LOADING)],
+            "False",
+            "RollingOut",
+            "Version 2 is being rolled out. Version 1 still answers.",
+            "True",
+            id="the old version answers while the new one loads",
+        ),
+        pytest.param(
+            {},
+            [server("a", 1, **OK), server("b", 2, **OK)],
+            "False",
+            "RollingOut",
+            "Version 1 still answers.",
+            "True",
+            id="the new version answers and the old one still does too",
+        ),
+        pytest.param(
+            {},
+            [server("a", 1, deleting=True, **OK), server("b", 2, **OK)],
+            "True",
+            "Serving",
+            "Version 2 answers.",
+            "True",
+            id="the old pod is leaving and takes no new requests",
+        ),
+        pytest.param(
+            {},
+            [server("a", 1, **OK), server("b", 2, **BROKEN)],
+            "False",
+            "ModelLoadFailed",
+            "Version 2 does not load: Bytes are not those published. Version 1 still answers.",
+            "True",
+            id="the new version fails to load and the old one serves on",
+        ),
+        pytest.param(
+            {}, [server("a", 2, **BROKEN)], "False", "ModelLoadFailed", "does not load", "False", id="nothing answers"
+        ),
+        pytest.param(
+            {},
+            [server("a", 2, **b.waiting("CrashLoopBackOff", ended_before=b.terminated(137, reason="OOMKilled")))],
+            "False",
+            "OutOfMemory",
+            "spec.resources.memory",
+            "False",
+            id="memory is too small, which is not the model's fault",
+        ),
+        pytest.param(
+            {},
+            [server("a", 2, **b.unschedulable("0/1 nodes are available: 1 Insufficient cpu."))],
+            "False",
+            "Unschedulable",
+            "cpu on 1 of them",
+            "False",
+            id="no node has room",
+        ),
+        pytest.param(
+            {},
+            [server("a", 2, **b.waiting("ErrImagePull", "denied"))],
+            "False",
+            "ImagePullFailed",
+            "denied",
+            "False",
+            id="no image",
+        ),
+    ],
+)
+def test_it_is_ready_only_when_what_is_asked_for_is_all_that_answers(
+    spec: Manifest, listed: list[Manifest], ready: str, reason: str, says: str, available: str
+) -> None:
+    _, _, told = planned(seen(b.inference_service(**spec), *listed))
+    assert told["Ready"][:2] == (ready, reason)
+    assert says in told["Ready"][2]
+    assert told["Available"][0] == available
+
+
+def test_a_container_that_is_started_again_after_it_failed_is_still_failing() -> None:
+    again = {**b.running(), "containerStatuses": [{"state": {"running": {}}, "lastState": b.terminated(41), "restartCount": 3}]}
+    _, _, told = planned(seen(b.inference_service(), server("a", 2, **again)))
+    assert told["Ready"][1] == "ModelLoadFailed"
+
+
+def test_a_refusal_of_pods_is_told() -> None:
+    manifest = b.inference_service()
+    refused = {"type": "ReplicaFailure", "status": "True", "message": 'pods "x" is forbidden: exceeded quota: small'}
+    _, _, told = planned(seen(manifest, children=children(manifest, status={"conditions": [refused]})))
+    assert told["Ready"][1] == "QuotaExceeded"
+
+
+def test_a_moved_alias_changes_the_template_and_nothing_else() -> None:
+    manifest = b.inference_service()
+    view = seen(manifest, children=children(manifest, version=1))
+    plan, status, _ = planned(view)
+    (apply,) = plan.actions
+    assert isinstance(apply, Apply)
+    assert apply.kind is DEPLOYMENT
+    assert b.run_spec(apply.manifest)["model"]["version"] == 2
+    assert status.model is not None
+    assert (status.model.version, status.model.digest) == (2, "sha256:model2")
+    live = view.children[DEPLOYMENT]["spec"]
+    assert apply.manifest["spec"]["selector"] == live["selector"]
+
+
+@pytest.mark.parametrize(
+    "model", [pytest.param(None, id="is deleted"), pytest.param(b.model(versions=[1]), id="loses the alias")]
+)
+def test_what_serves_goes_on_serving_when_its_model(model: Manifest | None) -> None:
+    plan, _, told = planned(seen(b.inference_service(), server("a", 2, **OK), model=model))
+    assert plan.actions == ()
+    assert told["Ready"][0] == "False"
+    assert told["Ready"][2].endswith("Version 2 still answers.")
+    assert told["Available"][0] == "True"
+
+
+@pytest.mark.parametrize(
+    ("kind", "bend"),
+    [
+        pytest.param(AUTOSCALER, {"maxReplicas": 99}, id="an autoscaler that somebody changed"),
+        pytest.param(DEPLOYMENT, {"strategy": {"type": "Recreate"}}, id="a Deployment that somebody changed"),
+    ],
+)
+def test_a_child_is_put_right(kind: Kind, bend: Manifest) -> None:
+    manifest = b.inference_service()
+    made = children(manifest)
+    made[kind] = {**made[kind], "spec": {**made[kind]["spec"], **bend}}
+    plan, *_ = planned(seen(manifest, children=made))
+    assert [action.kind for action in plan.actions if isinstance(action, Apply)] == [kind]
+
+
+@pytest.mark.parametrize("kind", [pytest.param(kind, id=kind.name) for kind in CHILD_KINDS])
+def test_a_child_of_that_name_that_is_not_ours_is_not_touched(kind: Kind) -> None:
+    manifest = b.inference_service()
+    made = children(manifest)
+    made[kind] = {**made[kind], "metadata": {**made[kind]["metadata"], "ownerReferences": []}}
+    plan, _, told = planned(seen(manifest, children=made))
+    assert told["Ready"][:2] == ("False", "NameTaken")
+    assert kind.name in told["Ready"][2]
+    assert plan.actions == ()
+
+
+def test_status_names_the_address_and_the_selector() -> None:
+    _, status, _ = planned(seen(b.inference_service()))
+    assert status.url == "http://digits.team.svc"
+    assert status.selector == "windlass.dev/inferenceservice=digits,windlass.dev/uid=digits-uid"
+
+
+def test_a_spec_older_than_a_rule_is_told_and_not_tried() -> None:
+    plan, _, told = planned(seen(b.inference_service(scale={"target": 500}), children={}))
+    assert told["Ready"][1] == "InvalidSpec"
+    assert "spec.scale.target" in told["Ready"][2]
+    assert plan.actions == ()
+
+
+def test_a_service_that_is_being_deleted_is_left_to_garbage_collection() -> None:
+    view = seen(b.inference_service(metadata={"deletionTimestamp": "2026-01-01T12:00:00Z"}), children={})
+    assert plan_inference_service(view, b.CONTEXT) == Plan()
+
+
+def test_a_volume_store_serves_its_own_namespace_only() -> None:
+    settings = replace(b.SETTINGS, store=replace(b.STORE, mode="volume"))
+    plan = plan_inference_service(seen(b.inference_service(), children={}), replace(b.CONTEXT, settings=settings))
+    assert plan.status is not None
+    assert plan.status["conditions"][0]["reason"] == "StoreOutOfReach"
