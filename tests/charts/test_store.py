@@ -65,7 +65,7 @@ def test_the_embedded_server_knows_the_same_credentials_and_its_bucket_is_a_fold
     }
     (container,) = template["spec"]["containers"]
     assert container["args"][-2:] == ["posix", "/data"]
-    assert mounted_at(template) == {"/data/windlass": "windlass-store"}
+    assert mounted_at(template) == {"/data": "windlass-store", "/data/windlass": "windlass-store"}
     assert {"name": "data", "mountPath": "/data/windlass", "subPath": "windlass"} in container["volumeMounts"]
 
 
