@@ -5,6 +5,7 @@ for a message that another never sends. Knows no pods and no launcher.
 """
 
 import hashlib
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ LEARNING_RATES = {"adam": 1e-3, "sgd": 1e-2}
 SGD_MOMENTUM = 0.9
 # Rows of one forward pass without gradients; bounds the memory of a validation.
 VALIDATION_ROWS = 4096
+
+log = logging.getLogger(__name__)
 
 
 class Report(Protocol):
@@ -98,6 +101,8 @@ class Trainer:
             Stopped: a member was asked to stop; the run is saved.
             BadConfiguration: the loss is not finite, or patience is set without a validation split.
         """
+        start = {"step": self._state.position.step, "steps": self._steps, "workers": self._group.world_size}
+        log.info("training begins", extra=start)
         self._tell()
         while not self._done:
             self._update()
@@ -107,6 +112,7 @@ class Trainer:
             self._save_if_due(stop=agreed is not None and agreed.stop)
         if self._state.best is not None:
             self._module.load_state_dict(self._state.best)
+        log.info("training ended", extra={"step": self._state.position.step, "gaveUp": self._state.gave_up})
         return Trained(module=self._module.cpu().eval(), step=self._state.position.step)
 
     @property
