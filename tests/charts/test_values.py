@@ -133,3 +133,13 @@ def test_every_value_has_a_sentence_above_it() -> None:
             assert re.fullmatch(r"[A-Z].*\.", sentence), f"line {number + 1}: {line.strip()} has no sentence above it"
             checked.add(name[1])
     assert checked == leaves
+
+
+def test_the_readme_names_only_values_that_there_are() -> None:
+    text = (CHART / "README.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:[a-z][A-Za-z0-9]*\.)+(?:[A-Za-z0-9]+|\*[A-Za-z.]*))(?::[^`]*)?`", text)
+    known = {path.strip("/").replace("/", ".") for path in paths(VALUES)}
+    assert "store.s3.bucket" in named
+    for name in named:
+        pattern = re.escape(name).replace(r"\*", "[a-z]+")
+        assert any(re.fullmatch(pattern, value) for value in known), name
