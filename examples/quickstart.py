@@ -23,6 +23,7 @@ EXAMPLE = ROOT / "examples" / "digits.yaml"
 CHART = ROOT / "charts" / "windlass"
 SYSTEM_NAMESPACE = "windlass-system"
 NAMESPACE = "default"
+PENDING_RELEASE = "owner=helm,name=windlass,status in (pending-install,pending-upgrade,pending-rollback)"
 INSTALL_SECONDS = 300
 PIPELINE_SECONDS = 600
 POLL_SECONDS = 0.5  # between two looks at the objects; each look is one kubectl call of about 60 ms
@@ -71,6 +72,8 @@ def install(images: Path | None) -> None:
     """Install or upgrade the chart and wait until its pods are ready."""
     values = ["--values", str(images)] if images else []
     place = ["--namespace", SYSTEM_NAMESPACE, "--create-namespace"]
+    # A helm that was killed leaves its release pending, and the next one would refuse to touch it.
+    kubectl("delete", "secret", "-n", SYSTEM_NAMESPACE, "-l", PENDING_RELEASE)
     run(
         ["helm", "upgrade", "--install", "windlass", str(CHART), *place, *values, "--wait", f"--timeout={INSTALL_SECONDS}s"],
         hint=f"kubectl get pods,events -n {SYSTEM_NAMESPACE}",
