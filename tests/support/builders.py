@@ -26,12 +26,14 @@ SETTINGS = Settings(images=IMAGES, store=STORE, own_namespace="windlass-system")
 CONTEXT = Context(now=NOW, settings=SETTINGS)
 
 
-def windlass(kind: Kind, name: str, spec: Manifest, *, status: Manifest | None = None, **metadata: Any) -> Manifest:
+def windlass(
+    kind: Kind, name: str, spec: Manifest, status: Manifest | None = None, metadata: Manifest | None = None
+) -> Manifest:
     """One of our four kinds."""
     return {
         "apiVersion": kind.api_version,
         "kind": kind.name,
-        "metadata": {"name": name, "namespace": NAMESPACE, "uid": f"{name}-uid", "generation": 1, **metadata},
+        "metadata": {"name": name, "namespace": NAMESPACE, "uid": f"{name}-uid", "generation": 1, **(metadata or {})},
         "spec": spec,
         "status": status or {},
     }
@@ -40,7 +42,7 @@ def windlass(kind: Kind, name: str, spec: Manifest, *, status: Manifest | None =
 def dataset(name: str = "digits", *, status: Manifest | None = None, metadata: Manifest | None = None, **spec: Any) -> Manifest:
     """A Dataset."""
     spec = {"source": {"uri": "store://raw/digits.csv"}, "label": "digit", **spec}
-    return windlass(DATASET, name, spec, status=status, **(metadata or {}))
+    return windlass(DATASET, name, spec, status, metadata)
 
 
 def training_job(
@@ -48,7 +50,7 @@ def training_job(
 ) -> Manifest:
     """A TrainingJob."""
     spec = {"dataset": {"name": "digits"}, "model": {"name": "digits", "recipe": "mlp"}, "workers": 2, **spec}
-    return windlass(TRAINING_JOB, name, spec, status=status, **(metadata or {}))
+    return windlass(TRAINING_JOB, name, spec, status, metadata)
 
 
 def model(
@@ -62,7 +64,7 @@ def model(
     """A Model with versions and aliases."""
     spec = {"aliases": [{"name": alias, "version": version} for alias, version in (aliases or {}).items()]}
     listed = [model_version(version, name) for version in sorted(versions, reverse=True)]
-    return windlass(MODEL, name, spec, status={"versions": listed, **status} if listed or status else {}, **(metadata or {}))
+    return windlass(MODEL, name, spec, {"versions": listed, **status} if listed or status else {}, metadata)
 
 
 def model_version(version: int, name: str = "digits") -> Manifest:
@@ -87,7 +89,7 @@ def inference_service(
 ) -> Manifest:
     """An InferenceService."""
     spec = {"model": {"name": "digits", "alias": "production"}, "replicas": {"min": 1, "max": 3}, **spec}
-    return windlass(INFERENCE_SERVICE, name, spec, status=status, **(metadata or {}))
+    return windlass(INFERENCE_SERVICE, name, spec, status, metadata)
 
 
 def parent(kind: Kind, manifest: Manifest) -> Parent:

@@ -173,9 +173,7 @@ BROKEN = b.waiting(
             "True",
             id="the new version fails to load and the old one serves on",
         ),
-        pytest.param(
-            {}, [server("a", 2, **BROKEN)], "False", "ModelLoadFailed", "does not load", "False", id="nothing answers"
-        ),
+        pytest.param({}, [server("a", 2, **BROKEN)], "False", "ModelLoadFailed", "does not load", "False", id="none answers"),
         pytest.param(
             {},
             [server("a", 2, **b.waiting("CrashLoopBackOff", ended_before=b.terminated(137, reason="OOMKilled")))],
