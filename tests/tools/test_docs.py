@@ -11,6 +11,7 @@ SOURCES = [
     path
     for package in ("operator", "services/core", "services/preprocess", "services/train", "services/infer")
     for path in (ROOT / package / "src").rglob("*.py")
+    if path.parts[-2:] != ("windlass_infer", "errors.py")  # answers to HTTP requests; they never stand on an object
 ]
 # How reasons stand in the code: of conditions, of diagnoses, and of errors that end a run.
 PATTERNS = (
@@ -19,7 +20,7 @@ PATTERNS = (
     r'default_reason = "([A-Z][A-Za-z]+)"',
     r'(?:BadData|BadConfiguration|BadDevice|Failed)\([^)]*?reason="([A-Z][A-Za-z]+)"',
 )
-# Reasons of answers to HTTP requests; they never stand on an object.
+# The same, of the errors that all share.
 OF_HTTP = {"NotFound", "Conflict"}
 
 
