@@ -31,11 +31,11 @@ def up(where: Layout, arguments: argparse.Namespace) -> int:
     """Have a cluster run; with --images, and all images where it finds them."""
     with exclusive(where.lock):
         backend = choose.for_up(where)
+        choose.remember(where, backend)  # first, so that `down` knows what an interrupted start was starting
         if arguments.images:
             together.up_with_images(where, backend)
         else:
             backend.up(where)
-        choose.remember(where, backend)
     return 0
 
 

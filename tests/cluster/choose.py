@@ -98,8 +98,9 @@ def _marker(layout: Layout) -> Path:
 
 
 def remember(layout: Layout, backend: Backend) -> None:
-    """Note which backend runs, so that later commands need no CLUSTER."""
-    _marker(layout).write_text(backend.NAME)
+    """Note which backend runs, so that later commands need no CLUSTER; the user's own cluster is always asked for."""
+    if backend.NAME != current.NAME:
+        _marker(layout).write_text(backend.NAME)
 
 
 def remembered(layout: Layout) -> str | None:

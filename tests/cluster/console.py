@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-PROGRESS_EVERY_SECONDS = 15.0  # seldom enough for a log file, often enough that nobody thinks it hangs
+PROGRESS_EVERY_SECONDS = 30.0  # seldom enough for a log file, often enough that nobody thinks it hangs
 
 _printing = threading.Lock()  # image builds and Go builds report at the same time
 

@@ -7,6 +7,7 @@ Must not know: how the cluster is started.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import textwrap
 from pathlib import Path
@@ -18,6 +19,7 @@ import mounts
 import network
 import processes
 import registry
+from console import ClusterError
 from layout import Layout
 
 STOP_GRACE_SECONDS = 5.0
@@ -53,9 +55,10 @@ def stop(layout: Layout, *, keep_registry: bool) -> None:
 
 
 def _empty_containerd(layout: Layout) -> None:
-    """Take pods out of the store while containerd answers; after a crash the next start does it."""
-    if processes.alive(containerd.NAME) and containerd.daemon(layout).ready():
-        containerd.remove_containers(layout, containerd.leftovers(layout))
+    """Take pods out of the store while containerd answers; what it does not do now the next start does."""
+    with contextlib.suppress(ClusterError):
+        if processes.alive(containerd.NAME) and containerd.daemon(layout).ready():
+            containerd.remove_containers(layout, containerd.leftovers(layout))
 
 
 def _remove_traces(layout: Layout) -> None:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import choose
+import current
 import kind
 import logs
 import metrics_manifest
@@ -51,6 +52,11 @@ def test_later_commands_need_no_cluster_variable(where: Layout, monkeypatch: pyt
     assert choose.for_use(where) is kind
     assert choose.for_up(where) is kind
     choose.forget(where)
+    assert choose.remembered(where) is None
+
+
+def test_the_users_own_cluster_is_never_taken_without_being_asked_for(where: Layout) -> None:
+    choose.remember(where, current)
     assert choose.remembered(where) is None
 
 
