@@ -13,7 +13,7 @@ RESERVED_BYTES = 256 * MIB
 # DuckDB counts its buffers, not every allocation; the rest is for what it does not count.
 DATABASE_SHARE = 0.75
 # Below this DuckDB cannot sort or read CSV at all.
-LEAST_DATABASE_BYTES = 128 * MIB
+LEAST_DATABASE_BYTES = 96 * MIB
 # Each of DuckDB's threads holds buffers of about this size while it reads CSV.
 BYTES_PER_THREAD = 64 * MIB
 

@@ -37,11 +37,10 @@ def assign(database: Database, split: Split, *, rows: int, stratify: TableColumn
     Raises:
         BadData: there are too few rows for the shares; its reason is TooFewRows.
     """
-    classes = 0
-    if stratify is not None:
-        (classes,) = database.row(f"SELECT count(DISTINCT {stratify.sql}) FROM {DATA}")
+    by = stratify.sql if stratify is not None else "0"  # without classes all rows are of one
+    (classes,) = database.row(f"SELECT count(DISTINCT {by}) FROM {DATA}")
     counts = _counts(split, rows, classes)
-    database.run(_statement(split.seed, counts, eligible=rows - classes, by=stratify.sql if stratify else "0"))
+    database.run(_statement(split.seed, counts, eligible=rows - classes, by=by))
     return counts
 
 
@@ -59,37 +58,44 @@ def _counts(split: Split, rows: int, classes: int) -> Counts:
                 reason="TooFewRows",
             )
     train = rows - test - validation
-    if train < max(classes, 1):
+    if train < classes:
         raise BadData(
-            f"{rows} rows leave {train} for training, which does not do for {classes} classes; add rows or lower spec.split",
+            f"{rows} rows leave {train} for training, which does not do for {_classes(classes)}; add rows or lower spec.split",
             reason="TooFewRows",
         )
     return Counts(train, validation, test)
 
 
+def _classes(count: int) -> str:
+    return f"{count} classes" if count > 1 else "a model"
+
+
 def _statement(seed: int, counts: Counts, *, eligible: int, by: str) -> str:
-    first = 1 if by != "0" else 0
+    # Places count from 0 without the first row of each class.
     held_out = _every(eligible, counts.test, "place")
-    # Places among the rows that are not for testing: as many are before a row as tests are not.
-    remaining = f"(place - (place * {counts.test}::HUGEINT // {max(eligible, 1)}))"
+    # Places without the rows for testing: as many of those are before a place as `_every` has chosen until there.
+    remaining = f"(place - place * {counts.test}::HUGEINT // {max(eligible, 1)})"
     validating = _every(eligible - counts.test, counts.validation, remaining)
     return f"""
         CREATE TABLE {SPLIT} AS
-        WITH hashed AS (
-            SELECT rowid AS row, {by} AS class, md5_number_lower('{seed}:' || rowid) AS hash FROM {DATA}
+        WITH classes AS (
+            SELECT class, row_number() OVER (ORDER BY class) AS number, sum(rows) OVER (ORDER BY class) - rows AS first
+            FROM (SELECT {by} AS class, count(*) AS rows FROM {DATA} GROUP BY class)
+        ), hashed AS (
+            SELECT {DATA}.rowid AS row, number, first, md5_number_lower('{seed}:' || {DATA}.rowid) AS hash
+            FROM {DATA} JOIN classes ON {by} = class
         ), ranked AS (
-            SELECT row, class, hash, row_number() OVER (PARTITION BY class ORDER BY hash, row) AS rank FROM hashed
+            SELECT row, number, first, row_number() OVER (ORDER BY number, hash, row) - 1 AS rank FROM hashed
         ), placed AS (
-            SELECT row, row_number() OVER (ORDER BY class, hash, row) - 1 AS place FROM ranked WHERE rank > {first}
+            SELECT row, rank = first AS is_first, rank - number AS place FROM ranked
         )
         SELECT CAST(CASE
-            WHEN place IS NULL THEN {TRAIN}
+            WHEN is_first THEN {TRAIN}
             WHEN {held_out} THEN {TEST}
             WHEN {validating} THEN {VALIDATION}
             ELSE {TRAIN}
         END AS TINYINT) AS split
-        FROM hashed LEFT JOIN placed USING (row)
-        ORDER BY row
+        FROM placed ORDER BY row
     """
 
 

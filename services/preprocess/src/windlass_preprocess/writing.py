@@ -16,8 +16,8 @@ from windlass_preprocess.values import ColumnKind
 PREVIEW_FILE = "preview.json"
 # Rows of each split in the preview.
 PREVIEW_ROWS = 100
-# A row group is what a reader holds in memory at once: about 16 MB of numbers.
-ROW_GROUP_CELLS = 2_000_000
+# A row group is what a reader holds in memory at once: about 4 MB of numbers.
+ROW_GROUP_CELLS = 500_000
 ROW_GROUP_ROWS = (1024, 65_536)  # at least and at most
 # So that several workers can read several files, and none is too large to copy in one piece.
 PART_ROW_GROUPS = 64
