@@ -18,8 +18,9 @@ from shell import run
 
 BOOTSTRAP_TIMEOUT_SECONDS = 900.0
 DEFAULT_SUITE = "bookworm"
-# usr-is-merged, because the alternative that satisfies the same dependency brings 50 MB of Perl.
-PACKAGES = ("usr-is-merged", "python3", "python3-pip", "ca-certificates", "netbase", "tzdata")
+# What `python:3.11-slim` has too. libstdc++6 is what compiled wheels take for granted; usr-is-merged is there because
+# the alternative that satisfies the same dependency brings 50 MB of Perl.
+PACKAGES = ("usr-is-merged", "python3", "python3-pip", "libstdc++6", "ca-certificates", "netbase", "tzdata")
 EXCLUDED = ("doc", "man", "info", "locale", "lintian", "bash-completion")
 HOOK = "/usr/share/mmdebstrap/hooks/merged-usr"
 BASE_DOCKERFILE = """\
