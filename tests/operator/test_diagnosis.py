@@ -17,9 +17,11 @@ def read(**given: Any) -> pods.Pod:
     ("status", "reason", "says"),
     [
         pytest.param(
-            b.unschedulable("0/1 nodes are available: 1 Insufficient nvidia.com/gpu. preemption: 0/1 nodes are available."),
+            b.unschedulable(
+                "0/1 nodes are available: 1 Insufficient nvidia.com/gpu. no new claims to deallocate, preemption: 0/1 nodes."
+            ),
             "Unschedulable",
-            "of 1 nodes, there is too little nvidia.com/gpu on 1 of them.",
+            "The scheduler: 0/1 nodes are available: 1 Insufficient nvidia.com/gpu.",
             id="no node has the GPUs asked for",
         ),
         pytest.param(
@@ -78,7 +80,7 @@ def test_nothing_is_wrong_while(status: Manifest) -> None:
     ("status", "reason", "says"),
     [
         pytest.param(
-            b.ended(41, b.failed_result("LabelMissing", "There is no column digit.")),
+            b.ended(41, b.failed_result("LabelMissing", "There is no column digit")),
             "LabelMissing",
             "There is no column digit.",
             id="the run said why, and that is what counts",

@@ -109,7 +109,7 @@ def test_a_cluster_that_does_not_answer_is_asked_again_later() -> None:
 
         asked = 0
 
-        async def list(self, *_: object, **__: object) -> list[dict[str, object]]:  # type: ignore[override]
+        async def list(self, *_: object, **__: object) -> list[dict[str, object]]:
             self.asked += 1
             raise Busy("no answer")
 

@@ -221,7 +221,7 @@ def dataset_result(version: int = 1, name: str = "digits", columns: int = 3) -> 
             ),
             rows=1797,
             column_count=columns,
-            columns=[{"name": f"pixel{number}", "type": "float64"} for number in range(columns)],  # type: ignore[list-item]
+            columns=[{"name": f"pixel{number}", "type": "float64"} for number in range(columns)],
             task="classification",
         ),
     ).to_termination_message()

@@ -31,6 +31,8 @@ _IMAGE_REASONS = frozenset(
 _START_REASONS = frozenset({"CreateContainerError", "RunContainerError", "PreStartHookError", "PostStartHookError"})
 
 _INSUFFICIENT = re.compile(r"(\d+) Insufficient ([\w./-]*\w)")
+# What the scheduler tried besides, in words that help nobody.
+_ASIDE = re.compile(r" no new claims to deallocate| preemption:")
 _NODES = re.compile(r"^\d+/(\d+) nodes are available")
 
 
@@ -87,7 +89,7 @@ def of_end(pod: Pod, ended: Ended | None = None) -> Diagnosis:
             f"Pod {pod.name} used more memory than it may; raise spec.resources.memory, or give it less at a time.",
         )
     if (result := ended.result) is not None and result.outcome != "Succeeded":
-        return Diagnosis(result.reason, result.message or f"Pod {pod.name} ended with reason {result.reason}.")
+        return Diagnosis(result.reason, _sentence(result.message) or f"Pod {pod.name} ended with reason {result.reason}.")
     if (reason := _EXIT_REASONS.get(ended.exit_code)) is not None:
         return Diagnosis(reason, f"{_EXIT_SENTENCES[reason]} Pod {pod.name} said: {_quote(_last_words(ended.message))}")
     if ended.reason in ("ContainerCannotRun", "StartError"):
@@ -121,7 +123,7 @@ def of_refused_text(message: str) -> Diagnosis:
 
 
 def _unschedulable(pod: Pod) -> Diagnosis:
-    text = (pod.unschedulable or "").split(" preemption:")[0].strip()
+    text = _ASIDE.split(pod.unschedulable or "")[0].strip()
     wants = ", ".join(dict.fromkeys(f"{resource} on {count} of them" for count, resource in _INSUFFICIENT.findall(text)))
     nodes = _NODES.match(text)
     if wants and nodes:
@@ -177,6 +179,10 @@ def _last_words(text: str) -> str:
 
 
 def _quote(text: str) -> str:
-    """Somebody else's text, made one sentence of ours."""
-    flat = clip(" ".join(text.split()), QUOTE_LENGTH)
+    """Somebody else's text, cut and made one sentence of ours."""
+    return _sentence(clip(text, QUOTE_LENGTH))
+
+
+def _sentence(text: str) -> str:
+    flat = " ".join(text.split())
     return flat if not flat or flat[-1] in ".!?…" else flat + "."

@@ -12,6 +12,7 @@ from windlass_core.resources.common import AcceleratedResources, ComputeResource
 from windlass_operator.api import FIELD_MANAGER, JOB, SECRET, Kind, Manifest
 from windlass_operator.compare import quantity
 from windlass_operator.plan import Parent
+from windlass_operator.pods import BAD_DEVICE_EXIT_CODE, FINAL_EXIT_CODES, STOPPED_EXIT_CODE
 from windlass_operator.settings import Images, Settings, StoreSettings
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
@@ -203,14 +204,14 @@ def disruption_rules(container_name: str) -> list[Manifest]:
     """What a Job does when a pod fails; the first rule that matches counts, and a failure without a rule is tried again."""
     return [
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-        _exit_rule("Ignore", container_name, [44]),
-        _exit_rule("FailJob", container_name, [40, 41, 42]),
+        _exit_rule("Ignore", container_name, [STOPPED_EXIT_CODE]),
+        _exit_rule("FailJob", container_name, sorted(FINAL_EXIT_CODES)),
     ]
 
 
 def bad_device_rule(container_name: str) -> Manifest:
     """An index whose accelerator is broken is given up at once."""
-    return _exit_rule("FailIndex", container_name, [43])
+    return _exit_rule("FailIndex", container_name, [BAD_DEVICE_EXIT_CODE])
 
 
 def _exit_rule(action: str, container_name: str, codes: list[int]) -> Manifest:

@@ -11,6 +11,10 @@ from windlass_operator.api import Manifest
 
 INDEX_ANNOTATION = "batch.kubernetes.io/job-completion-index"
 FAILURES_ANNOTATION = "batch.kubernetes.io/job-index-failure-count"
+# Exit codes of a run that trying again cannot help: bad configuration, bad data, code that raised.
+FINAL_EXIT_CODES = frozenset({40, 41, 42})
+BAD_DEVICE_EXIT_CODE = 43  # another node may help
+STOPPED_EXIT_CODE = 44  # asked to stop, state saved
 IGNORED_FAILURES_ANNOTATION = "batch.kubernetes.io/job-index-ignored-failure-count"
 
 
@@ -83,6 +87,16 @@ class Pod:
     def result(self) -> RunResult | None:
         """What the program said at its end."""
         return self.ended.result if self.ended else None
+
+    @property
+    def ignored(self) -> bool:
+        """Whether its Job tries again without counting: the cluster took the pod away, or it stopped after saving."""
+        return self.disruption is not None or (self.ended is not None and self.ended.exit_code == STOPPED_EXIT_CODE)
+
+    @property
+    def final(self) -> bool:
+        """Whether it failed in a way that trying again cannot help, so that its Job gives up at once."""
+        return self.failed and not self.ignored and self.ended is not None and self.ended.exit_code in FINAL_EXIT_CODES
 
     @property
     def failed(self) -> bool:

@@ -155,6 +155,7 @@ def test_what_was_prepared_stays_prepared_when_the_job_is_deleted() -> None:
             "LabelMissing",
             id="the data is bad",
         ),
+        pytest.param(b.pod(**b.ended(41)), {}, 1, "BadData", id="the pod says so, before the Job says anything"),
         pytest.param(b.pod(**b.ended(40)), POLICY, 1, "BadConfiguration", id="the spec asks for what cannot be"),
         pytest.param(b.pod(**b.ended(137, reason="OOMKilled")), BACKOFF, 1, "OutOfMemory", id="memory was too small"),
         pytest.param(b.pod(**b.ended(1)), BACKOFF, 6, "Crashed", id="what might have passed did not in six tries"),

@@ -129,7 +129,9 @@ class _Preparation:
         if state.complete and all(pod.over for pod in pods):
             return self._next_attempt("ResultLost", "The Job ended, but its pod is gone and with it what it made.")
         if state.failure is not None:
-            return self._job_failed(state.failure[0], pods)
+            return self._job_failed(pods, state.failure[0])
+        if pods and pods[-1].final:
+            return self._job_failed(pods, "PodFailurePolicy")  # the Job says the same a second later
         return self._under_way(spec, state, pods[-1] if pods else None)
 
     def _prepared(self, result: DatasetResult) -> Plan:
@@ -152,7 +154,7 @@ class _Preparation:
         message = f"Version {version.version} is ready: {result.rows} rows, {result.column_count} columns."
         return replace(self, status=after).settled(Verdict("True", "Prepared", message))
 
-    def _job_failed(self, why: str, pods: tuple[Pod, ...]) -> Plan:
+    def _job_failed(self, pods: tuple[Pod, ...], why: str) -> Plan:
         """The Job gave up: for good when the pod said that trying again cannot help, else another try later."""
         last = next((pod for pod in reversed(pods) if pod.failed), None)
         if last is None and self._told_before():

@@ -10,11 +10,7 @@ from windlass_core.resources.training_job import CheckpointStatus, TrainingProgr
 from windlass_operator import diagnosis
 from windlass_operator.conditions import Verdict
 from windlass_operator.diagnosis import Diagnosis
-from windlass_operator.pods import Pod
-
-# Exit codes after which trying again cannot help; the Job's podFailurePolicy says the same.
-FINAL_EXIT_CODES = frozenset({40, 41, 42, 43})
-STOPPED_EXIT_CODE = 44
+from windlass_operator.pods import BAD_DEVICE_EXIT_CODE, Pod
 
 
 @dataclass(frozen=True)
@@ -56,8 +52,8 @@ def culprit(pods: Sequence[Pod], restarts_max: int, *, job_failed: bool) -> Pod 
     It is known as soon as that pod has ended: the Job comes to the same conclusion a second later.
     """
     failed = [pod for pod in pods if pod.failed]
-    counted = [pod for pod in failed if not _ignored(pod)]
-    final = [pod for pod in counted if pod.ended and pod.ended.exit_code in FINAL_EXIT_CODES]
+    counted = [pod for pod in failed if not pod.ignored]
+    final = [pod for pod in counted if pod.final or (pod.ended and pod.ended.exit_code == BAD_DEVICE_EXIT_CODE)]
     exhausted = [pod for pod in counted if pod.failures + 1 > restarts_max]
     candidates = final or exhausted or ((counted or failed) if job_failed else [])
     return candidates[-1] if candidates else None
@@ -68,17 +64,12 @@ def last_failure(found: Diagnosis, pod: Pod) -> str:
     return f"{found.message} It was restarted {pod.failures} times before." if pod.failures else found.message
 
 
-def _ignored(pod: Pod) -> bool:
-    """Whether the Job tries again without counting: the cluster took the pod away, or it stopped after saving."""
-    return pod.disruption is not None or (pod.ended is not None and pod.ended.exit_code == STOPPED_EXIT_CODE)
-
-
 def verdict(state: Group, progress: Progress | None, restarts_max: int) -> Verdict | None:
     """What the group does, or what keeps it from it; None when its pods are only on their way."""
     for pod in state.newest:
         if pod.failed:
             found = diagnosis.of_end(pod)
-            times = pod.failures + (0 if _ignored(pod) else 1)
+            times = pod.failures + (0 if pod.ignored else 1)
             message = f"{found.message} The worker is started again ({times} of at most {restarts_max} restarts)."
             return Verdict("Unknown", found.reason, message, problem=True)
     for pod in state.newest:
