@@ -158,11 +158,14 @@ def test_more_than_may_wait_is_refused_and_taken_again_later() -> None:
     run(test())
 
 
-def test_a_request_larger_than_the_queue_is_taken_when_nothing_else_waits() -> None:
+def test_a_request_larger_than_the_queue_is_taken_beside_others() -> None:
     async def test() -> None:
         bench = Bench(max_waiting_rows=3)
+        first = await bench.occupy()
+        large = bench.ask(*range(9))
         bench.engine.go.set()
-        assert await answer(bench.ask(*range(9))) == doubled(*range(9))
+        await first
+        assert await answer(large) == doubled(*range(9))
         await bench.batcher.close()
 
     run(test())

@@ -29,7 +29,8 @@ from windlass_infer.metrics import Measurements
 # Beyond this the fixed cost of a run is spread thin (a fifteenth of a batch of a tiny network on ONNX Runtime), and more rows
 # would only make the first caller of a batch wait for the last.
 MAX_BATCH_ROWS = 128
-# Rows that may wait: 32 full batches. An early 429, after which another pod can answer, is better than a long queue.
+# Rows that may wait before new ones are refused: 32 full batches. An early 429, after which another pod can answer, is better
+# than a long queue.
 MAX_WAITING_ROWS = 4096
 RETRY_AFTER_SECONDS = 1
 
@@ -81,13 +82,14 @@ class Batcher:
             Cancelling it takes the rows out of the queue, if the engine has not taken them yet.
 
         Raises:
-            Overloaded: too many rows wait. A request that alone is larger than the queue is taken when nothing else waits.
+            Overloaded: too many rows wait already. How many come with this request does not count, so that large ones have a
+                chance beside small ones; their size is bounded where bodies are read.
             Unavailable: the server is stopping.
         """
         if self._closed:
             raise Unavailable("this server is stopping; send the request again")
         rows = len(features)
-        if self._rows_in_flight and self._rows_in_flight + rows > self._max_waiting_rows:
+        if self._rows_in_flight >= self._max_waiting_rows:
             raise Overloaded(f"{self._rows_in_flight} rows wait already; try again in {RETRY_AFTER_SECONDS} s")
         future: asyncio.Future[Outputs] = self._loop.create_future()
         self._count(rows)

@@ -8,6 +8,7 @@ answers goes through the router. Ids, measurements and the log of failures are t
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -25,7 +26,8 @@ from windlass_infer.protocol import Encoded
 from windlass_infer.questions import Read, read_infer, read_predict
 from windlass_infer.service import Service, Serving
 
-# Bodies beyond this are read on a thread: decoding stops the others while it lasts, but what follows it need not.
+# Bodies beyond this are read, and answered, on a thread of their own: parsing stops the others while it lasts, but what follows
+# it need not. One at a time, because what a body becomes while it is read takes several times its memory.
 LARGE_BODY_BYTES = 64 * 1024
 # A request that has waited so long is watched: when its client goes away, it leaves the queue. Watching costs more than the
 # whole of a request to a small model, so those that are answered sooner are not watched.
@@ -69,6 +71,7 @@ class Door:
         self._app = app
         self._service = service
         self._intake = intake
+        self._large = ThreadPoolExecutor(max_workers=1, thread_name_prefix="large-bodies")
         self._routes = {route.path: route for route in routes(service.spec.name, service.spec.model.version)}
         # The version is in every answer, also in one that refuses: it is the spec's, and no other is ever served.
         self._version_headers = {
@@ -114,18 +117,21 @@ class Door:
         slot = self._intake.enter()
         try:
             body = await slot.read(scope, receive)
-            return await _answered(route.read, serving, body, dict(scope["headers"]), receive)
+            headers = dict(scope["headers"])
+            if len(body) > LARGE_BODY_BYTES:
+                return await self._answer_large(route, serving, body, headers, receive)
+            question = route.read(serving.predictor, body, headers)
+            return question.answer(await _outputs(serving.batcher.submit(question.features), receive))
         finally:
             slot.leave()
 
-
-async def _answered(read: Read, serving: Serving, body: bytes, headers: Mapping[bytes, bytes], receive: Receive) -> Encoded:
-    if len(body) <= LARGE_BODY_BYTES:
-        question = read(serving.predictor, body, headers)
-        return question.answer(await _outputs(serving.batcher.submit(question.features), receive))
-    question = await asyncio.to_thread(read, serving.predictor, body, headers)
-    outputs = await _outputs(serving.batcher.submit(question.features), receive)
-    return await asyncio.to_thread(question.answer, outputs)
+    async def _answer_large(
+        self, route: Route, serving: Serving, body: bytes, headers: Mapping[bytes, bytes], receive: Receive
+    ) -> Encoded:
+        loop = asyncio.get_running_loop()
+        question = await loop.run_in_executor(self._large, route.read, serving.predictor, body, headers)
+        outputs = await _outputs(serving.batcher.submit(question.features), receive)
+        return await loop.run_in_executor(self._large, question.answer, outputs)
 
 
 async def _outputs(future: "asyncio.Future[Outputs]", receive: Receive) -> Outputs:

@@ -11,12 +11,13 @@ from starlette.types import Message, Receive, Scope
 
 from windlass_infer.errors import Overloaded, RequestTimeout, TooLarge, UnsupportedMedia
 
-# A JSON body stops everybody else while it is parsed, about 5 ms a MB: this bounds the longest stop to a tenth of a second.
-MAX_BODY_BYTES = 16 * 1024 * 1024
-# Bodies of all requests in flight. Parsed numbers take several times as much for a moment.
-MAX_HELD_BYTES = 64 * 1024 * 1024
+# A JSON body stops everybody else while it is parsed, about 5 ms a MB, and becomes some twenty times its size in memory on its
+# way to features: this keeps the longest stop below a twentieth of a second, and the memory below 200 MB.
+MAX_BODY_BYTES = 8 * 1024 * 1024
+# Bodies of all requests in flight.
+MAX_HELD_BYTES = 32 * 1024 * 1024
 MAX_REQUESTS = 1024
-# For a body of the largest size this is half a MB a second; clients inside a cluster are a hundred times faster.
+# For a body of the largest size this is a quarter of a MB a second; clients inside a cluster are a hundred times faster.
 BODY_SECONDS = 30.0
 
 
@@ -47,7 +48,7 @@ class Intake:
 
     async def _read(self, slot: "Slot", scope: Scope, receive: Receive) -> bytes:
         for name, value in scope["headers"]:
-            if name == b"content-length" and int(value) > self._max_body_bytes:
+            if name == b"content-length" and value.isdigit() and int(value) > self._max_body_bytes:
                 raise self._too_large()
             if name == b"content-encoding" and value.lower() != b"identity":
                 raise UnsupportedMedia("this server does not read compressed bodies; send it without Content-Encoding")
