@@ -70,6 +70,8 @@ async def _run_parts(settings: Settings, cluster: KubernetesCluster) -> None:
             group.create_task(resync.run(), name="resync"),
             group.create_task(health.serve(settings.port), name="health"),
         ]
+        # At its end kopf waits 5 s for tasks that were not there when it began, taking them for its own. Let all of ours begin.
+        await asyncio.sleep(0)
         await kopf.operator(
             registry=operator_registry(intake),
             settings=operator_settings(),
