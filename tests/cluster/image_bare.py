@@ -5,8 +5,7 @@ Knows: in which order that goes, and what can be skipped. Must not know: how a D
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,7 @@ from shell import found, run
 
 AT_ONCE = 2  # one build waits for the disk while another computes
 PULL_TIMEOUT_SECONDS = 600.0
-KEPT_TAGS = 20  # of each image, in containerd; all are in the registry, so dropping them costs one short pull
+CLEAN_WAIT_SECONDS = 60.0
 TOOLS_STAGE = "tools"  # the first stage of every Dockerfile that installs Python packages
 TOOLS_NAME = f"localhost/windlass/{TOOLS_STAGE}:latest"
 
@@ -93,7 +92,7 @@ def build_and_push(images: Mapping[Reference, Image], context: Path, revision: s
                 secrets = image_settings.write_secrets(folder)
                 _build_all(missing, Work(layout, builder, context, revision, secrets, image_settings.mounts()))
             bases = {name for image in images.values() for name in image.arguments.values()}
-            builder.forget_all_but({TOOLS_NAME, *map(str, images), *bases})
+            builder.forget_old({*map(str, images), *bases})
         finally:
             builder.clean()
 
@@ -140,27 +139,24 @@ def pull(images: Iterable[Reference], layout: Layout) -> None:
         if name not in there:
             with step(f"Image {name}: pull to the node"):
                 _ctr(layout, "images", "pull", "--plain-http", name)
-    old = superseded(there, wanted)
+    old = superseded(there, wanted, set(buildah(layout).names()))
     if old:
         _ctr(layout, "images", "rm", *old)
 
 
-def superseded(there: Iterable[str], wanted: Iterable[str]) -> list[str]:
-    """The images to drop from the node: all but the wanted ones, once a name has more than `KEPT_TAGS` tags."""
-    kept = {_repository(name): name for name in wanted}
-    tags = Counter(map(_repository, there))
-    return [name for name in there if tags[_repository(name)] > KEPT_TAGS and kept.get(_repository(name), name) != name]
-
-
-def _repository(name: str) -> str:
-    return name.rpartition(":")[0]
+def superseded(there: Iterable[str], wanted: Collection[str], built: set[str]) -> list[str]:
+    """Of the images on the node, those of ours to drop: neither wanted nor kept by the builder. A pod's stays with it."""
+    kept = built.union(wanted)
+    ours = {name.rpartition(":")[0] for name in wanted}
+    return [name for name in there if name not in kept and name.rpartition(":")[0] in ours]
 
 
 def clean(layout: Layout) -> None:
     """End builds and remove their mounts and containers; built images stay. For `down`, and after an interrupt."""
     builder = buildah(layout)
     if builder.storage.is_dir():
-        with exclusive(layout.cache / "buildah.lock"):
+        builder.kill()  # whoever waits for it gives up, and with that the lock
+        with exclusive(layout.cache / "buildah.lock", CLEAN_WAIT_SECONDS):
             builder.clean()
 
 

@@ -14,7 +14,8 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,7 +30,9 @@ KILL_SECONDS = 10.0
 # Measured on 2 cores with torch's 4.5 GB: zstd at this level 48 s to push and 53 s to pull and unpack, 2.6 GB stored;
 # gzip as buildah has it by default 81 s and 79 s, 2.8 GB; gzip without compression 50 s and 77 s, 4.8 GB.
 COMPRESSION = ("--compression-format", "zstd", "--compression-level", "1")
-# A hundred layers or so are in use; each build with a change adds about ten small ones to be looked through later.
+KEPT_TAGS = 3  # of each image; an old one may hold the only use of 5 GB of torch
+# About 150 layers are in use. Each change adds 20 small ones of stages, kept so that the next build finds them; but it
+# looks through all, and to drop them costs one build of a few seconds more.
 KEPT_LAYERS = 500
 
 
@@ -85,18 +88,20 @@ class Buildah:
         asked = self.command("inspect", "--type", "image", "--format", "{{.FromImageID}}", name)
         return attempt(asked, timeout_seconds=COMMAND_TIMEOUT_SECONDS, env=self.environment).returncode == 0
 
-    def remove(self, *names: str) -> None:
-        """Remove images, with their layers where nothing else needs them."""
-        if names:
-            self._run("rmi", "--force", *names)
-
-    def forget_all_but(self, names: set[str]) -> None:
-        """When the storage holds too many layers, keep only those of the images of these names."""
-        if len(self._run("images", "--all", "--quiet").split()) <= KEPT_LAYERS:
-            return
+    def names(self) -> list[str]:
+        """The names of all images that have one, newest first."""
+        if not self.storage.is_dir():
+            return []
         listed = self._run("images", "--format", "{{.Name}}:{{.Tag}}").split()
-        self.remove(*(name for name in listed if name not in names and not name.startswith("<none>")))
-        self._run("rmi", "--prune", "--force")
+        return [name for name in listed if "<none>" not in name]
+
+    def forget_old(self, wanted: set[str]) -> None:
+        """Remove images that were followed by newer ones, with their layers where nothing else needs them."""
+        old = outdated(self.names(), wanted)
+        if old:
+            self._run("rmi", "--force", *old)
+        if len(self._run("images", "--all", "--quiet").split()) > KEPT_LAYERS:
+            self._run("rmi", "--prune", "--force")
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:
@@ -175,6 +180,22 @@ class Buildah:
         if process.returncode != 0:
             said = last_lines(log.read_text(errors="replace"))
             raise ClusterError(f"`buildah {arguments[0]}` failed; all it said is in {log}:\n{said}")
+
+
+def outdated(names: Iterable[str], wanted: set[str]) -> list[str]:
+    """Of names that come newest first, those with `KEPT_TAGS` newer tags of the same image, and none of the wanted.
+
+    >>> outdated(["a:5", "a:4", "a:3", "a:2", "b:1"], {"a:3"})
+    ['a:2']
+    """
+    seen: Counter[str] = Counter()
+    old = []
+    for name in names:
+        repository = name.rpartition(":")[0]
+        if seen[repository] >= KEPT_TAGS and name not in wanted:
+            old.append(name)
+        seen[repository] += 1
+    return old
 
 
 def build_arguments(build: Build) -> list[str]:

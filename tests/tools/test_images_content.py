@@ -1,0 +1,145 @@
+"""What goes into an image, and that its tag says so: the same content the same tag, other content another."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import image_content
+import images
+import pytest
+from console import ClusterError
+from image_content import Image
+from layout import REPOSITORY
+
+DOCKERFILE = """\
+ARG BASE=python:3.11-slim
+FROM ${BASE} AS tools
+# COPY comment.txt /
+COPY pins.txt \\
+     tool.py /to/
+COPY --from=tools /elsewhere /elsewhere
+COPY code /code
+"""
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    root = tmp_path / "repository"
+    (root / "dockerfiles").mkdir(parents=True)
+    (root / "dockerfiles" / "app.Dockerfile").write_text(DOCKERFILE)
+    (root / ".dockerignore").write_text("*\n!code\n**/__pycache__\n**/*.egg-info\n")
+    (root / "pins.txt").write_text("a==1\n")
+    (root / "tool.py").write_text("print()\n")
+    (root / "code" / "inner").mkdir(parents=True)
+    (root / "code" / "inner" / "main.py").write_text("main = 1\n")
+    (root / "unrelated.txt").write_text("1\n")
+    return root
+
+
+def tag(repository: Path, image: Image | None = None) -> str:
+    image = image or Image("app")
+    context = repository.with_name("context")
+    shutil.rmtree(context, ignore_errors=True)
+    image_content.snapshot(repository, [image], context)
+    return image_content.tag(image, context)
+
+
+def test_the_context_holds_what_the_dockerfile_copies_and_nothing_else(repository: Path) -> None:
+    (repository / "code" / "__pycache__").mkdir()
+    (repository / "code" / "__pycache__" / "main.pyc").write_bytes(b"\0")
+    (repository / "code" / "app.egg-info").mkdir()
+    tag(repository)
+    context = repository.with_name("context")
+    found = {str(path.relative_to(context)) for path in context.rglob("*") if path.is_file()}
+    assert found == {"dockerfiles/app.Dockerfile", "pins.txt", "tool.py", "code/inner/main.py"}
+
+
+def test_a_file_that_is_not_there_is_named(repository: Path) -> None:
+    (repository / "tool.py").unlink()
+    with pytest.raises(ClusterError, match=r"tool\.py"):
+        tag(repository)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda root: (root / "code/inner/main.py").write_text("main = 2\n"), id="a line of code"),
+        pytest.param(lambda root: (root / "code/inner/new.py").write_text(""), id="an empty new file"),
+        pytest.param(lambda root: (root / "code/inner/main.py").rename(root / "code/main.py"), id="a file moved"),
+        pytest.param(lambda root: (root / "code/inner/main.py").chmod(0o755), id="a file made executable"),
+        pytest.param(lambda root: (root / "pins.txt").write_text("a==2\n"), id="a pin"),
+        pytest.param(
+            lambda root: (root / "dockerfiles/app.Dockerfile").write_text(DOCKERFILE + "USER 1\n"), id="the Dockerfile"
+        ),
+    ],
+)
+def test_the_tag_changes_with(change: Callable[[Path], object], repository: Path) -> None:
+    before = tag(repository)
+    change(repository)
+    assert tag(repository) != before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda root: (root / "unrelated.txt").write_text("2\n"), id="a file that is not copied"),
+        pytest.param(lambda root: (root / "code/inner/main.py").touch(), id="the time of a file"),
+        pytest.param(lambda root: (root / "code/__pycache__").mkdir(), id="an ignored folder"),
+        pytest.param(lambda root: root.rename(root.with_name("moved")).rename(root), id="a checkout made anew"),
+    ],
+)
+def test_the_tag_stays_with(change: Callable[[Path], object], repository: Path) -> None:
+    before = tag(repository)
+    change(repository)
+    assert tag(repository) == before
+
+
+def test_the_tag_changes_with_a_build_argument(repository: Path) -> None:
+    assert tag(repository, Image("app", {"BASE": "a"})) != tag(repository, Image("app", {"BASE": "b"}))
+
+
+def pins() -> dict[str, str]:
+    lines = (REPOSITORY / "constraints.txt").read_text().splitlines()
+    return dict(line.split("==") for line in lines if "==" in line)
+
+
+def dockerfile(name: str) -> str:
+    return Image(name).dockerfile(REPOSITORY).read_text()
+
+
+PYTHON = [name for name in images.NAMES if name != "versitygw"]
+
+
+@pytest.mark.parametrize("name", PYTHON)
+def test_the_installers_of_an_image_are_those_that_constraints_pin(name: str) -> None:
+    given = dict(re.findall(r"^ARG (\w+)_VERSION=(\S+)$", dockerfile(name), re.MULTILINE))
+    assert given == {"UV": pins()["uv"], "HATCHLING": pins()["hatchling"]}
+
+
+@pytest.mark.parametrize("name", PYTHON)
+def test_images_share_the_stage_of_the_installer_word_for_word(name: str) -> None:
+    def stage(text: str) -> str:
+        return text[text.index("FROM ${BASE} AS tools") : text.index("ENV PATH")]
+
+    assert stage(dockerfile(name)) == stage(dockerfile(PYTHON[0]))
+
+
+@pytest.mark.parametrize("name", images.NAMES)
+def test_an_image_runs_as_a_user_that_is_not_root_and_is_labelled(name: str) -> None:
+    text = dockerfile(name)
+    assert re.findall(r"^USER (.*)$", text, re.MULTILINE) == ["65532:65532"]
+    labels = set(re.findall(r"org\.opencontainers\.image\.(\w+)=", text))
+    assert labels == {"title", "description", "licenses", "revision"}
+
+
+@pytest.mark.parametrize("name", PYTHON)
+def test_the_entry_point_of_an_image_is_a_script_of_a_package_in_it(name: str) -> None:
+    copied = [REPOSITORY / path / "pyproject.toml" for path in image_content.copied(dockerfile(name))]
+    projects = [tomllib.loads(path.read_text())["project"] for path in copied if path.is_file()]
+    scripts = {script for project in projects for script in project.get("scripts", {})}
+    assert re.findall(r'^ENTRYPOINT \["(.*)"\]$', dockerfile(name), re.MULTILINE) == [f"windlass-{name}"]
+    assert f"windlass-{name}" in scripts
