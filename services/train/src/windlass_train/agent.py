@@ -123,6 +123,7 @@ class Agent:
             if self._pod.index == 0:
                 raise
             log.warning("the pod with index 0 is lost; waiting for its replacement")
+            rendezvous.shutdown()  # its heart beats for nobody
             return None
         except (BadConfiguration, BadData, UserCodeError):
             rendezvous.shutdown()  # nobody may wait for a group that will not be

@@ -3,8 +3,7 @@
 A group of one needs no torch.distributed at all, so that tests and small runs pay nothing for it. Knows no data and no model.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeVar
@@ -21,6 +20,9 @@ T = TypeVar("T")
 # A dead process resets its sockets and is noticed at once; this bounds the wait for a node that vanished silently. It must
 # exceed what one rank does alone while the others wait: exporting and uploading the model.
 COLLECTIVE_TIMEOUT = timedelta(minutes=10)
+
+# What holds the process group; see `join`.
+_never_freed: list[nn.Module] = []
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,9 @@ class Group:
         """The module whose gradients are means over the group; all members start with the weights of rank 0."""
         if self.world_size == 1:
             return module
-        return DistributedDataParallel(module, gradient_as_bucket_view=True)
+        wrapped = DistributedDataParallel(module, gradient_as_bucket_view=True)
+        _never_freed.append(wrapped)
+        return wrapped
 
     def sum(self, values: Sequence[float]) -> list[float]:
         """Sums over the group, the same on all members; float64."""
@@ -70,23 +74,20 @@ class Group:
         self.sum([0.0])
 
 
-@contextmanager
-def joined(environment: Mapping[str, str], *, gpu: bool) -> Iterator[Group]:
+def join(environment: Mapping[str, str], *, gpu: bool) -> Group:
     """The group that torch elastic describes by RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT.
+
+    It is never left but by the end of the process: torch frees a process group while it holds the GIL, and now and then waits
+    there for a thread of its own that wants the GIL, too (seen with gloo in torch 2.13, in one of six ends).
 
     Raises:
         BadDevice: a GPU was asked for and does not work.
     """
     rank, world_size = int(environment.get("RANK", "0")), int(environment.get("WORLD_SIZE", "1"))
     device = _cuda_device(int(environment.get("LOCAL_RANK", "0"))) if gpu else torch.device("cpu")
-    if world_size == 1:
-        yield Group(device=device)
-        return
-    dist.init_process_group("nccl" if gpu else "gloo", timeout=COLLECTIVE_TIMEOUT, device_id=device if gpu else None)
-    try:
-        yield Group(rank=rank, world_size=world_size, device=device)
-    finally:
-        dist.destroy_process_group()
+    if world_size > 1:
+        dist.init_process_group("nccl" if gpu else "gloo", timeout=COLLECTIVE_TIMEOUT, device_id=device if gpu else None)
+    return Group(rank=rank, world_size=world_size, device=device)
 
 
 def _cuda_device(index: int) -> torch.device:

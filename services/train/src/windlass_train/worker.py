@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch._dynamo  # torch's optimizers import it when they are made; here that is done once, and not after each restart
 
 from windlass_core import log as json_log
 from windlass_core.contracts import Progress, RunResult, TrainRun
@@ -22,7 +23,7 @@ from windlass_core.store import Store
 from windlass_train.checkpoint import Checkpoints
 from windlass_train.data import Data, load
 from windlass_train.evaluate import evaluate_on_test
-from windlass_train.group import Group, joined
+from windlass_train.group import Group, join
 from windlass_train.reports import Outcome, Reports
 from windlass_train.result import published_result
 from windlass_train.runs import RunFolder
@@ -49,6 +50,7 @@ def main(run_json: str, folder: str) -> None:
     teller = _Teller(reports, speaks=local_rank == 0)
     outcome = _outcome(TrainRun.model_validate_json(run_json), teller, reports.stop_requested)
     reports.write_outcome(local_rank, outcome)
+    log.info("the worker ends", extra={"exitCode": outcome.exit_code, "reason": outcome.result.reason})
     if outcome.exit_code != 0:
         sys.exit(outcome.exit_code)
 
@@ -89,26 +91,27 @@ def _train(run: TrainRun, tell: _Teller, stop_requested: Callable[[], bool]) -> 
     torch.set_num_threads(thread_count(run))
     store = Store.open(run.namespace)
     data = load(store, run.dataset)
-    with joined(os.environ, gpu=run.spec.resources.gpu is not None) as group:
-        folder = RunFolder(store, run.name, run.uid)
-        if group.leads:
-            folder.describe(run)
-        checkpoints = Checkpoints(store, folder.checkpoints, keep=run.spec.checkpoint.keep, fingerprint=fingerprint(run))
-        trainer = Trainer(
-            spec=run.spec,
-            data=data,
-            group=group,
-            checkpoints=checkpoints,
-            folder=folder,
-            report=tell,
-            stop_requested=stop_requested,
-        )
-        trained = trainer.train()
-        tell(phase="Evaluating", eta_seconds=None)
-        metrics = group.from_leader(evaluate_on_test(data, trained.module) if group.leads else None)
-        tell(phase="Publishing")
-        result = _publish(store, run, data, trained, metrics) if group.leads else None
-        return _conclude(group, checkpoints, result)
+    group = join(os.environ, gpu=run.spec.resources.gpu is not None)
+    folder = RunFolder(store, run.name, run.uid)
+    if group.leads:
+        folder.describe(run)
+    keep = run.spec.checkpoint.keep
+    checkpoints = Checkpoints(store, folder.checkpoints, keep=keep, fingerprint=fingerprint(run))
+    trainer = Trainer(
+        spec=run.spec,
+        data=data,
+        group=group,
+        checkpoints=checkpoints,
+        folder=folder,
+        report=tell,
+        stop_requested=stop_requested,
+    )
+    trained = trainer.train()
+    tell(phase="Evaluating", eta_seconds=None)
+    metrics = group.from_leader(evaluate_on_test(data, trained.module) if group.leads else None)
+    tell(phase="Publishing")
+    result = _publish(store, run, data, trained, metrics) if group.leads else None
+    return _conclude(group, checkpoints, result)
 
 
 def _publish(store: Store, run: TrainRun, data: Data, trained: Trained, metrics: dict[str, float]) -> RunResult:
