@@ -66,7 +66,7 @@ class Buildah:
         return self.folder / "tmp"
 
     def command(self, *arguments: str) -> list[str]:
-        """The command line. buildah dies with the thread that started it, however that one ends."""
+        """A command line. buildah dies with the thread that started it, however that one ends."""
         buildah = [found("buildah") or "buildah", "--root", str(self.storage), "--runroot", str(self.folder / "run")]
         return ["setpriv", "--pdeathsig", "TERM", *buildah, *arguments]
 
@@ -110,7 +110,7 @@ class Buildah:
             yield Path(folder)
 
     def prepare(self) -> None:
-        """Make the folders, and clear what a killed build left. No other build may be running."""
+        """Clear what a killed build left, and make the folders. No other build may be running."""
         self.clean()
         for folder in (self.storage, self.temporary):
             folder.mkdir(parents=True, exist_ok=True)
@@ -151,6 +151,7 @@ class Buildah:
         return any(f"={self.storage}/" in line for line in roots)
 
     def _run(self, *arguments: str) -> str:
+        self.temporary.mkdir(parents=True, exist_ok=True)  # even a list of images writes there
         return run(self.command(*arguments), timeout_seconds=COMMAND_TIMEOUT_SECONDS, env=self.environment)
 
     def _follow(self, arguments: list[str], log: Path, progress: Progress) -> None:
