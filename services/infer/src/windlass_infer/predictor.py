@@ -136,11 +136,11 @@ class Predictor:
 
         Raises:
             PredictionNotFinite: a number of it is NaN or infinite.
-            BadData: it has another shape than the version's manifest promises.
+            ValueError: it has another shape than the program's signature says.
         """
         answer = outputs[self._output]
         if answer.shape != (rows, self._width):
-            raise BadData(f"the program answered {answer.shape} for {rows} rows; it must be {(rows, self._width)}")
+            raise ValueError(f"the program answered {answer.shape} for {rows} rows; it must be {(rows, self._width)}")
         if not np.isfinite(answer).all():
             row = int(np.argwhere(~np.isfinite(answer))[0][0])
             raise PredictionNotFinite(f"row {row}: the model answers no finite number; a value of the row may be far off")

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import tempfile
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
@@ -91,7 +91,8 @@ class Service:
             log.exception("loading failed")
             self.failure = WindlassError(f"loading failed: {type(error).__name__}", reason=MODEL_LOAD_FAILED)
         else:
-            loop.call_soon_threadsafe(self._begin, loaded, measurements)
+            with suppress(RuntimeError):  # told to stop while loading: the loop is closed
+                loop.call_soon_threadsafe(self._begin, loaded, measurements)
 
     def _begin(self, loaded: LoadedModel, measurements: Measurements) -> None:
         batcher = Batcher(loaded.engine, measurements)
