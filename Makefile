@@ -47,6 +47,7 @@ check: $(VENV)/.dev ## Lint, types, import directions, generated files current
 	$(IN)/ruff format --check .
 	$(IN)/mypy $(SOURCES) examples/quickstart.py
 	MYPYPATH=tests/support $(IN)/mypy tests/support tests/e2e
+	MYPYPATH=tests/cluster $(IN)/mypy tests/cluster
 	MYPYPATH=bench $(IN)/mypy bench
 	$(IN)/lint-imports
 	$(IN)/python -m windlass_core.crd --check $(GENERATED)
