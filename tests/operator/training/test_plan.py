@@ -154,17 +154,17 @@ GPU = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu. preemption: 0/3 n
         pytest.param(
             [RUNNING[0], worker(1, status=b.ended(137, reason="OOMKilled"))],
             "OutOfMemory",
-            "started again (1 of at most 3 restarts)",
+            "started again, restart 1 of at most 3.",
             id="a worker ran out of memory and comes back",
         ),
         pytest.param(
             [RUNNING[0], worker(1, status=b.disrupted("PreemptionByScheduler"))],
             "Preempted",
-            "(0 of at most 3 restarts)",
+            "uses no restart up",
             id="a worker was preempted, which costs no restart",
         ),
         pytest.param(
-            [RUNNING[0], worker(1, status=b.ended(44))], "Stopped", "(0 of at most 3", id="a worker stopped after saving"
+            [RUNNING[0], worker(1, status=b.ended(44))], "Stopped", "uses no restart up", id="a worker stopped after saving"
         ),
     ],
 )
@@ -430,13 +430,13 @@ def test_progress_and_checkpoint_are_told_and_whom_to_ask() -> None:
 def test_what_a_restarted_worker_does_not_know_yet_stays_told() -> None:
     before = {
         **PINNED,
-        "progress": {"step": 120, "steps": 400, "epoch": 6},
+        "progress": {"step": 120, "steps": 400, "epoch": 6, "eta": "9s", "samplesPerSecond": 50},
         "checkpoint": {"step": 100, "at": "2026-01-01T11:59:00Z"},
     }
     loading = Progress(phase="Loading", at=b.NOW)
     _, status, *_ = planned(seen(run(before), *RUNNING), replace(b.CONTEXT, progress=loading))
     assert status.progress is not None
-    assert status.progress.step == 120
+    assert (status.progress.step, status.progress.eta, status.progress.samples_per_second) == (120, None, None)
 
 
 def test_a_quota_that_leaves_no_room_is_told() -> None:

@@ -238,7 +238,10 @@ class _Run:
     def _next_attempt(self, why: str) -> Plan:
         """Begin the group anew under another name; finished work is found in the store, the rest resumes from a checkpoint."""
         attempt = self.status.attempt + 1
-        after = self.status.model_copy(update={"attempt": attempt, "restarts": self.status.restarts + 1})
+        workers_now = Workers(ready=0, total=self.spec.workers)
+        after = self.status.model_copy(
+            update={"attempt": attempt, "restarts": self.status.restarts + 1, "workers": workers_now}
+        )
         verdict = Verdict("Unknown", "Restarting", f"{why} Try {attempt} begins.", problem=True)
         return replace(self, status=after).waiting(verdict, requeue_after=0.0)
 

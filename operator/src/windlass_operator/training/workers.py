@@ -69,8 +69,8 @@ def verdict(state: Group, progress: Progress | None, restarts_max: int) -> Verdi
     for pod in state.newest:
         if pod.failed:
             found = diagnosis.of_end(pod)
-            times = pod.failures + (0 if pod.ignored else 1)
-            message = f"{found.message} The worker is started again ({times} of at most {restarts_max} restarts)."
+            count = "which uses no restart up" if pod.ignored else f"restart {pod.failures + 1} of at most {restarts_max}"
+            message = f"{found.message} The worker is started again, {count}."
             return Verdict("Unknown", found.reason, message, problem=True)
     for pod in state.newest:
         if trouble := diagnosis.of_waiting(pod):
@@ -89,7 +89,7 @@ def _words(phase: str) -> str:
 
 
 def progress_fields(status: TrainingJobStatus, progress: Progress | None) -> dict[str, Any]:
-    """Fields of the status that progress changes; what a restarted worker does not know yet stays as it was."""
+    """Fields of the status that progress changes; what a restarted worker does not know yet stays, but for how fast it goes."""
     if progress is None:
         return {}
     fields: dict[str, Any] = {}
@@ -103,6 +103,8 @@ def progress_fields(status: TrainingJobStatus, progress: Progress | None) -> dic
             samples_per_second=None if rate is None else round(rate),
             eta=None if progress.eta_seconds is None else duration(progress.eta_seconds),
         )
+    elif status.progress is not None:
+        fields["progress"] = status.progress.model_copy(update={"samples_per_second": None, "eta": None})
     saved = progress.checkpoint
     if saved and (status.checkpoint is None or saved.step >= status.checkpoint.step):
         fields["checkpoint"] = CheckpointStatus(step=saved.step, at=saved.at.replace(microsecond=0))
