@@ -1,4 +1,4 @@
-"""The service as its users meet it: a process with a port, from its start to SIGTERM."""
+"""The service as its users meet it: what a process with a port answers, and what it refuses."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
