@@ -3,33 +3,40 @@
 import argparse
 import sys
 
+from windlass_core.contracts import RUN_PORT
 
-def main() -> None:
-    """Entry point of the console script."""
+SERVICE = "preprocess"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point of the console script; returns the exit code."""
     parser = argparse.ArgumentParser(prog="windlass-preprocess", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("run", help="prepare the Dataset in WINDLASS_RUN_SPEC")
-    commands.add_parser("serve", help="serve the API over raw data and Dataset versions")
-    if parser.parse_args().command == "run":
-        sys.exit(_run())
-    _serve()
+    run = commands.add_parser("run", help="prepare the Dataset in WINDLASS_RUN_SPEC")
+    serve = commands.add_parser("serve", help="serve the API over raw data and Dataset versions")
+    for command in (run, serve):
+        command.add_argument("--port", type=int, default=RUN_PORT, help="port to listen on (%(default)s)")
+    options = parser.parse_args(arguments)
+    return _run(options.port) if options.command == "run" else _serve(options.port)
 
 
-def _run() -> int:
+# Imports stand in the functions: an API that never prepares data, and a run that never serves it, start sooner and smaller.
+def _run(port: int) -> int:
     from windlass_core.run import main_run
     from windlass_preprocess.pipeline import execute
 
-    return main_run("preprocess", execute)
+    return main_run(SERVICE, execute, port=port)
 
 
-def _serve() -> None:
+def _serve(port: int) -> int:
     from windlass_core import log
-    from windlass_core.server import serve
+    from windlass_core.serving import serve
     from windlass_preprocess.app import create
 
-    log.configure("preprocess")
-    serve(create())
+    log.configure(SERVICE)
+    serve(create(), port)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
