@@ -23,6 +23,7 @@ EXAMPLE = ROOT / "examples" / "digits.yaml"
 CHART = ROOT / "charts" / "windlass"
 SYSTEM_NAMESPACE = "windlass-system"
 NAMESPACE = "default"
+API_GROUP = "windlass.dev"
 PENDING_RELEASE = "owner=helm,name=windlass,status in (pending-install,pending-upgrade,pending-rollback)"
 INSTALL_SECONDS = 300
 PIPELINE_SECONDS = 600
@@ -119,8 +120,10 @@ def describe(item: dict[str, Any]) -> str:
     parts = [summary.get("reason", "")]
     if item["kind"] == "TrainingJob" and progress and summary.get("status") == "Unknown":
         workers = status.get("workers", {})
-        parts.append(f"step {progress.get('step')}/{progress.get('steps')}, loss {progress.get('loss', '-')}")
-        parts.append(f"{progress.get('eta', '-')} left, {workers.get('ready')}/{workers.get('total')} workers")
+        parts.append(f"step {progress['step']}/{progress['steps']}")
+        parts.append(f"loss {progress['loss']}" if "loss" in progress else "")
+        parts.append(f"{progress['eta']} left" if "eta" in progress else "")
+        parts.append(f"{workers.get('ready')}/{workers.get('total')} workers")
     elif summary.get("message"):
         parts.append(summary["message"])
     return ", ".join(part for part in parts if part)
@@ -140,7 +143,8 @@ def current(item: dict[str, Any], kind: str) -> bool:
 def show() -> None:
     """Print the four objects, and predictions for images that training never saw."""
     for kind in ("datasets", "trainingjobs", "models", "inferenceservices"):
-        print(f"\n$ kubectl get {kind}\n{kubectl('get', kind, '-n', NAMESPACE)}", end="")
+        # By the full name, because another operator may have kinds of the same short one.
+        print(f"\n$ kubectl get {kind}\n{kubectl('get', f'{kind}.{API_GROUP}', '-n', NAMESPACE)}", end="")
     rows = held_out_rows()
     with forwarded("service/digits", NAMESPACE) as url:
         body = json.dumps({"instances": [{name: row[name] for name in row if name != "digit"} for row in rows]})
@@ -160,7 +164,7 @@ def show() -> None:
 
 def held_out_rows() -> list[dict[str, Any]]:
     """Rows of the test split, as they stand in the Dataset version."""
-    version = json.loads(kubectl("get", "dataset", "digits", "-n", NAMESPACE, "-o", "json"))["status"]["version"]
+    version = json.loads(kubectl("get", f"datasets.{API_GROUP}", "digits", "-n", NAMESPACE, "-o", "json"))["status"]["version"]
     path = f"v1/namespaces/{NAMESPACE}/datasets/digits/versions/{version}/preview?split=test&rows={SAMPLES}"
     with forwarded("service/windlass-preprocess", SYSTEM_NAMESPACE) as url:
         rows: list[dict[str, Any]] = json.loads(request(f"{url}/{path}"))["rows"]
