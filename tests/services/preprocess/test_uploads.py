@@ -16,6 +16,7 @@ from windlass_core.serving import BackgroundServer
 from windlass_core.store import Store
 from windlass_preprocess import uploads
 from windlass_preprocess.app import create
+from windlass_preprocess.bodies import Bodies
 from windlass_preprocess.headers import digest_of
 from windlass_preprocess.uploads import ResumableUpload
 
@@ -171,6 +172,25 @@ def test_an_interrupted_body_without_a_digest_leaves_nothing(api: str, client: h
         time.sleep(0.01)
     assert client.get(URL).content == b"before"
     assert left_over(store) == []
+
+
+def test_a_client_that_stops_sending_is_answered_and_makes_room_for_another(
+    store_environment: dict[str, str], store: Store
+) -> None:
+    headers = "".join(f"{key}: {value}\r\n" for key, value in announced(DATA).items())
+    path = f"/v1/namespaces/{store.namespace}/{URL}"
+    app = create(store_environment, bodies=Bodies(at_once=1, silence=0.5))
+    with (
+        BackgroundServer(app, 0, host=LOOPBACK) as server,
+        socket.create_connection((LOOPBACK, server.port), timeout=10) as silent,
+        httpx.Client(base_url=f"http://{LOOPBACK}:{server.port}", timeout=30) as client,
+    ):
+        silent.sendall(f"PUT {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n{headers}\r\n".encode() + DATA[:1200])
+        answer = silent.recv(10_000).decode()
+        assert answer.startswith("HTTP/1.1 408")
+        assert "goes on from what was kept" in answer
+        assert client.head(path, headers=announced(DATA)).headers["upload-offset"] == "1200"
+        assert client.put(path, content=DATA[1200:], headers=part_of(DATA, 1200, len(DATA))).status_code == 201
 
 
 def test_uploads_of_different_files_to_one_path_never_mix(client: httpx.Client, store: Store) -> None:

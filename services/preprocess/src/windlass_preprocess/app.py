@@ -25,6 +25,7 @@ from windlass_core.registry import PublishedVersion, Registry
 from windlass_core.serving import accept_any_size, create_app, json_response, problem_response
 from windlass_core.store import URI_SCHEME, Store
 from windlass_preprocess import headers
+from windlass_preprocess.bodies import Bodies
 from windlass_preprocess.profile import PROFILE_FILE, Profile
 from windlass_preprocess.uploads import RAW_FOLDER, OffsetMismatch, Received, ResumableUpload, raw_path, receive
 from windlass_preprocess.writing import PREVIEW_FILE, PREVIEW_ROWS
@@ -122,8 +123,8 @@ class Stores:
                 await asyncio.sleep(STORE_CHECK_SECONDS)
 
 
-def create(environment: Mapping[str, str] | None = None) -> FastAPI:
-    """The application, over the store that the environment names."""
+def create(environment: Mapping[str, str] | None = None, *, bodies: Bodies | None = None) -> FastAPI:
+    """The application, over the store that the environment names; `bodies` bounds the uploads."""
     stores = Stores(os.environ if environment is None else environment)
 
     @asynccontextmanager
@@ -134,12 +135,12 @@ def create(environment: Mapping[str, str] | None = None) -> FastAPI:
 
     app = create_app("Windlass preprocess", ready=stores.why_not_ready, lifespan=lifespan, description=__doc__ or "")
     app.add_exception_handler(OffsetMismatch, _on_offset_mismatch)
-    _add_raw_routes(app, stores)
+    _add_raw_routes(app, stores, bodies or Bodies())
     _add_dataset_routes(app, stores)
     return app
 
 
-def _add_raw_routes(app: FastAPI, stores: Stores) -> None:
+def _add_raw_routes(app: FastAPI, stores: Stores, bodies: Bodies) -> None:
     raw = "/v1/namespaces/{namespace}/raw"
 
     @app.get(raw, tags=["raw files"], summary="List raw files")
@@ -164,6 +165,7 @@ def _add_raw_routes(app: FastAPI, stores: Stores) -> None:
             200: {"description": "The file is whole and has replaced another."},
             201: {"description": "The file is whole.", "model": Uploaded},
             202: {"description": "The part is kept; Upload-Offset tells where the next one begins.", "model": Uploaded},
+            408: {"description": "The client stopped sending; with a digest, what came is kept."},
             409: {"description": "The part does not begin where the kept bytes end; Upload-Offset tells where."},
             422: {"description": "The bytes do not have the digest that was announced; nothing is kept."},
         },
@@ -172,11 +174,12 @@ def _add_raw_routes(app: FastAPI, stores: Stores) -> None:
         accept_any_size(request)
         store, stored = await asyncio.to_thread(stores.of, namespace), raw_path(path)
         digest, span = headers.digest_of(request.headers), headers.span_of(request.headers)
-        if digest is None:
-            if span is not None:
-                raise BadConfiguration(f"a part of a file needs the digest of the whole: {headers.HOW_TO_GIVE_A_DIGEST}")
-            return _uploaded(stored, await receive(store, stored, request.stream()))
-        return _uploaded(stored, await ResumableUpload(store, stored, digest).receive(request.stream(), span))
+        if digest is None and span is not None:
+            raise BadConfiguration(f"a part of a file needs the digest of the whole: {headers.HOW_TO_GIVE_A_DIGEST}")
+        async with bodies.of(request) as body:
+            if digest is None:
+                return _uploaded(stored, await receive(store, stored, body))
+            return _uploaded(stored, await ResumableUpload(store, stored, digest).receive(body, span))
 
     @app.head(f"{raw}/{{path:path}}", tags=["raw files"], summary="Size of a raw file, or how far its upload is")
     def head_raw(namespace: Namespace, path: RawPath, request: Request) -> Response:

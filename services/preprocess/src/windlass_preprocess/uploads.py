@@ -22,7 +22,7 @@ from windlass_core.store import Entry, Store, checked
 RAW_FOLDER = "raw"
 UPLOADS_FOLDER = "uploads"
 # Held in memory for each upload in progress; S3 takes parts from 5 MiB on in one request.
-PART_BYTES = 16 * 1024 * 1024
+PART_BYTES = 8 * 1024 * 1024
 # Parts of uploads that nobody resumed are removed when the next upload begins.
 KEEP_PARTS = timedelta(days=7)
 # What S3 allows for a key is 1024 bytes, namespace and prefix included.
