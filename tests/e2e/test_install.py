@@ -52,11 +52,14 @@ class Release:
         """Uninstall, and wait until what goes is gone."""
         self.helm("uninstall", RELEASE, "--wait", f"--timeout={HELM_SECONDS}s")
 
-    def upload(self) -> None:
-        """Put a file into the store, as a user does."""
+    def upload(self) -> list[str]:
+        """Put a file into the store, as a user does; the files that are there then."""
         with self.namespace.forward(f"service/{RELEASE}-preprocess") as url:
-            answer = httpx.put(f"{url}/v1/namespaces/{self.namespace.name}/raw/kept.csv", content=DATA, timeout=30)
-        assert answer.is_success, answer.text
+            raw = f"{url}/v1/namespaces/{self.namespace.name}/raw"
+            answer = httpx.put(f"{raw}/kept.csv", content=DATA, timeout=30)
+            assert answer.is_success, answer.text
+            listed = httpx.get(raw, timeout=30)
+        return [file["uri"] for file in listed.json()["files"]]
 
     def stored(self) -> bytes:
         """That file, read from the store itself with the Secret's credentials."""
@@ -106,7 +109,8 @@ def release(namespace: Namespace, tmp_path: Path) -> Iterator[Release]:
 
 def test_an_upgrade_changes_the_crds_and_an_uninstall_keeps_them_with_objects_and_data(release: Release) -> None:
     release.install()
-    release.upload()
+    assert f"the claim {RELEASE}-store and the Secret {CREDENTIALS}" in release.helm("get", "notes", RELEASE)
+    assert release.upload() == ["store://raw/kept.csv"]
     secret = release.decoded("AWS_SECRET_ACCESS_KEY")
     kept = {"apiVersion": f"{release.group}/v1alpha1", "kind": "Model", "metadata": {"name": "kept"}, "spec": {}}
     release.namespace.apply(kept)
@@ -145,8 +149,20 @@ def test_a_release_that_keeps_to_a_namespace_has_no_right_beyond(release: Releas
     release.install("--set", "crds.enabled=false")
     operator = f"--as=system:serviceaccount:{release.namespace.name}:{RELEASE}-operator"
     allowed = {words: can_i(release.namespace, operator, *question) for words, (question, _) in RIGHTS.items()}
+    assert "forbidden" not in release.namespace.kubectl("logs", f"deployment/{RELEASE}-operator").lower()
     assert allowed == {words: expected for words, (_, expected) in RIGHTS.items()}
     assert kubectl("get", "clusterroles,clusterrolebindings", "-l", OURS, "-o", "name") == ""
+
+
+def test_files_on_a_shared_volume_need_no_server(release: Release) -> None:
+    store = "store.mode=volume,store.volume.accessMode=ReadWriteOnce,store.volume.size=1Gi"
+    release.install("--set", f"crds.enabled=false,{store}")
+    assert release.upload() == ["store://raw/kept.csv"]
+    assert {pod["metadata"]["labels"]["app.kubernetes.io/name"] for pod in release.namespace.list("pods", OURS)} == {
+        "windlass-operator",
+        "windlass-preprocess",
+        "windlass-train",
+    }
 
 
 def can_i(namespace: Namespace, *question: str) -> bool:
