@@ -34,7 +34,9 @@ class Replicas(ResourceModel):
     """How many pods may run."""
 
     model_config = ConfigDict(
-        json_schema_extra=rules(("self.min <= self.max", "replicas.min is larger than replicas.max, which is 3 where it is not given")),
+        json_schema_extra=rules(
+            ("self.min <= self.max", "replicas.min is larger than replicas.max, which is 3 where it is not given")
+        ),
     )
 
     min: int = Field(default=1, description="Pods that always run.", ge=1, le=1000)
