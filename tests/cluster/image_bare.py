@@ -13,6 +13,7 @@ from pathlib import Path
 import binaries
 import containerd
 import image_base
+import image_process
 import image_registry
 import image_settings
 import mounts
@@ -109,7 +110,7 @@ def _build_all(images: Mapping[Reference, Image], work: Work) -> None:
             done.result()
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
-        work.builder.kill()  # the other build, which nobody will wait for
+        image_process.kill(work.builder.folder)  # the other build, which nobody will wait for
         raise
     finally:
         pool.shutdown()
@@ -155,7 +156,7 @@ def clean(layout: Layout) -> None:
     """End builds and remove their mounts and containers; built images stay. For `down`, and after an interrupt."""
     builder = buildah(layout)
     if builder.storage.is_dir():
-        builder.kill()  # whoever waits for it gives up, and with that the lock
+        image_process.kill(builder.folder)  # whoever waits for it gives up, and with that the lock
         with exclusive(layout.cache / "buildah.lock", CLEAN_WAIT_SECONDS):
             builder.clean()
 
@@ -164,7 +165,7 @@ def leaks(layout: Layout) -> list[str]:
     """What of image builds is on this machine besides caches, a line each."""
     builder = buildah(layout)
     return [
-        *(f"process {number} of an image build" for number in builder.strays()),
+        *(f"process {number} of an image build" for number in image_process.strays(builder.folder)),
         *(f"mount {point} of an image build" for point in mounts.below(builder.folder) if builder.folder.is_dir()),
     ]
 

@@ -11,12 +11,11 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import image_process
 from console import Progress, step
 from image_buildah import Build, Buildah
 from image_content import TAG_LENGTH
-from shell import run
 
-BOOTSTRAP_TIMEOUT_SECONDS = 900.0
 DEFAULT_SUITE = "bookworm"
 # What `python:3.11-slim` has too. libstdc++6 is what compiled wheels take for granted; usr-is-merged is there because
 # the alternative that satisfies the same dependency brings 50 MB of Perl.
@@ -83,8 +82,19 @@ def make_base(buildah: Buildah, source: Origin, log: Path) -> None:
     if buildah.has(name):
         return
     with step("Python base image, from Debian's packages", slow=True) as progress, buildah.scratch() as folder:
-        run(bootstrap_command(source, folder / "root.tar"), timeout_seconds=BOOTSTRAP_TIMEOUT_SECONDS)
+        command = bootstrap_command(source, folder / "root.tar")
+        # In our own temporary folder, so that what a killed bootstrap leaves mounted there is found.
+        image_process.follow(command, {"TMPDIR": str(folder)}, log, progress, bootstrap_where)
         _build(buildah, folder, BASE_DOCKERFILE, name, log, progress)
+
+
+def bootstrap_where(line: str) -> str:
+    """What a line of mmdebstrap's output says about how far it is; empty when nothing.
+
+    >>> bootstrap_where("I: installing essential packages...")
+    'installing essential packages...'
+    """
+    return line.removeprefix("I: ").rstrip() if line.startswith("I: ") else ""
 
 
 def make_versitygw(buildah: Buildah, name: str, binary: Path, log: Path) -> None:

@@ -7,26 +7,21 @@ namespaces and control groups are not to be had. Must not know: which images the
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import shutil
-import signal
-import subprocess
 import tempfile
-import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import image_process
 import mounts
-from console import ClusterError, Progress
-from shell import attempt, found, last_lines, run, wait_until
+from console import Progress
+from shell import attempt, found, run
 
-COMMAND_TIMEOUT_SECONDS = 120.0
-LONG_COMMAND_SECONDS = 45 * 60.0  # a download of 3 GB over a slow line
+COMMAND_TIMEOUT_SECONDS = 300.0  # to remove 5 GB of layers from a busy disk takes a minute
 SHOWN_CHARACTERS = 90
-KILL_SECONDS = 10.0
 # Measured on 2 cores with torch's 4.5 GB: zstd at this level 48 s to push and 53 s to pull and unpack, 2.6 GB stored;
 # gzip as buildah has it by default 81 s and 79 s, 2.8 GB; gzip without compression 50 s and 77 s, 4.8 GB.
 COMPRESSION = ("--compression-format", "zstd", "--compression-level", "1")
@@ -66,9 +61,9 @@ class Buildah:
         return self.folder / "tmp"
 
     def command(self, *arguments: str) -> list[str]:
-        """A command line. buildah dies with the thread that started it, however that one ends."""
-        buildah = [found("buildah") or "buildah", "--root", str(self.storage), "--runroot", str(self.folder / "run")]
-        return ["setpriv", "--pdeathsig", "TERM", *buildah, *arguments]
+        """A command line of buildah on this storage."""
+        options = ["--root", str(self.storage), "--runroot", str(self.folder / "run")]
+        return [found("buildah") or "buildah", *options, *arguments]
 
     @property
     def environment(self) -> dict[str, str]:
@@ -105,9 +100,14 @@ class Buildah:
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:
-        """A folder for what a build needs, which only root can read; `clean` removes it if nobody else does."""
-        with tempfile.TemporaryDirectory(dir=self.temporary) as folder:
-            yield Path(folder)
+        """A folder for what a build needs, which only root can read, removed at the end."""
+        folder = Path(tempfile.mkdtemp(dir=self.temporary))
+        try:
+            yield folder
+        except BaseException:
+            self.clean()  # steps may be at work there still, with the machine's own devices mounted
+            raise
+        shutil.rmtree(folder, ignore_errors=True)
 
     def prepare(self) -> None:
         """Clear what a killed build left, and make the folders. No other build may be running."""
@@ -119,68 +119,19 @@ class Buildah:
         """End processes of builds, remove their containers, mounts and half-written files; images stay."""
         if not self.storage.is_dir():
             return
-        self.kill()
-        mounts.clear(self.temporary)
+        image_process.kill(self.folder)
+        mounts.clear(self.temporary)  # before anything is removed there: mmdebstrap mounts the machine's own devices
         if any((self.storage / "overlay-containers").glob("*/")):
             self._run("rm", "--all")
         mounts.clear(self.folder)
         shutil.rmtree(self.temporary, ignore_errors=True)
-
-    def kill(self) -> None:
-        """End every process of a build. Raises ClusterError when one stays."""
-        for process in self.strays():
-            with contextlib.suppress(ProcessLookupError):  # it ended by itself
-                os.kill(process, signal.SIGKILL)
-        if not wait_until(lambda: not self.strays(), KILL_SECONDS):
-            raise ClusterError(f"These processes of an image build cannot be ended: {self.strays()}")
-
-    def strays(self) -> list[int]:
-        """Processes at work in the storage: buildah itself, and steps of builds, which outlive a killed buildah."""
-        return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and self._owns(entry)]
-
-    def _owns(self, process: Path) -> bool:
-        try:
-            words = (process / "cmdline").read_text(errors="replace").split("\0")
-            table = (process / "mountinfo").read_text()
-        except OSError:  # it ended while it was looked at
-            return False
-        if words[0].endswith("buildah") and str(self.storage) in words:
-            return True
-        # The root of a step is an overlay of layers in the storage, in a mount namespace of its own.
-        roots = (line for line in table.splitlines() if line.split(" ")[4] == "/")
-        return any(f"={self.storage}/" in line for line in roots)
 
     def _run(self, *arguments: str) -> str:
         self.temporary.mkdir(parents=True, exist_ok=True)  # even a list of images writes there
         return run(self.command(*arguments), timeout_seconds=COMMAND_TIMEOUT_SECONDS, env=self.environment)
 
     def _follow(self, arguments: list[str], log: Path, progress: Progress) -> None:
-        """Run a long command: its output goes to the log, where it is to the progress. Raises ClusterError."""
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            log.open("w") as file,
-            subprocess.Popen(
-                self.command(*arguments), env={**os.environ, **self.environment}, text=True, errors="replace",
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            ) as process,
-        ):  # fmt: skip
-            limit = threading.Timer(LONG_COMMAND_SECONDS, process.terminate)
-            limit.start()
-            step = "starting"
-            try:
-                assert process.stdout is not None
-                for line in process.stdout:
-                    file.write(line)
-                    step = where(line) or step
-                    progress.tell(step)
-            except BaseException:
-                process.terminate()
-                raise
-            finally:
-                limit.cancel()
-        if process.returncode != 0:
-            said = last_lines(log.read_text(errors="replace"))
-            raise ClusterError(f"`buildah {arguments[0]}` failed; all it said is in {log}:\n{said}")
+        image_process.follow(self.command(*arguments), self.environment, log, progress, where)
 
 
 def outdated(names: Iterable[str], wanted: set[str]) -> list[str]:

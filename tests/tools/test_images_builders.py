@@ -12,15 +12,16 @@ import image_bare
 import image_base
 import image_buildah
 import image_docker
+import image_process
 import image_registry
 import image_settings
 import images
 import kind
 import minikube
 import pytest
-from console import ClusterError
+from console import ClusterError, Progress
 from image_base import Origin
-from image_buildah import Build, Buildah
+from image_buildah import Build
 from image_content import Image
 from image_registry import Reference
 from image_settings import Index
@@ -216,15 +217,22 @@ def test_a_registry_that_does_not_answer_is_a_sentence() -> None:
         image_registry.stored_bytes(Reference("127.0.0.1:1", "windlass/train", "1"))
 
 
-def test_only_processes_of_our_own_storage_are_ended(tmp_path: Path) -> None:
-    ours, other = Buildah(tmp_path / "ours"), Buildah(tmp_path / "other")
-    waiting = ["buildah", "-c", "read line", str(ours.storage)]  # a shell that says it is buildah
+def test_only_processes_at_work_in_our_own_storage_are_ended(tmp_path: Path) -> None:
+    ours, other = tmp_path / "ours", tmp_path / "other"
+    waiting = ["buildah", "-c", "read line", str(ours / "storage")]  # a shell that says it is buildah
     with subprocess.Popen(waiting, executable="/bin/sh", stdin=subprocess.PIPE) as process:
         try:
-            other.kill()
+            image_process.kill(other)
             assert process.poll() is None
-            assert ours.strays() == [process.pid]
-            ours.kill()
+            assert image_process.strays(ours) == [process.pid]
+            image_process.kill(ours)
             assert process.wait(timeout=10) == -signal.SIGKILL
         finally:
             process.kill()
+
+
+def test_a_failed_command_shows_its_last_lines_and_its_log(tmp_path: Path) -> None:
+    log = tmp_path / "logs" / "image-train.log"
+    with pytest.raises(ClusterError, match=r"(?s)image-train\.log.*no such wheel"):
+        image_process.follow(["sh", "-c", "echo no such wheel; exit 3"], {}, log, Progress("Image"), str.strip)
+    assert log.read_text() == "no such wheel\n"
