@@ -43,7 +43,8 @@ class KubernetesCluster:
         Raises:
             ApiError: there is neither.
         """
-        configuration = Configuration()
+        # A kubeconfig names a proxy itself; to look for one in the environment costs a thread for each request.
+        configuration = Configuration(client_session_kwargs={"trust_env": False})
         try:
             config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
         except config.ConfigException:
