@@ -20,6 +20,7 @@ from windlass_core.errors import BadConfiguration, BadData, Stopped, WindlassErr
 from windlass_core.registry import Registry
 from windlass_core.run import ProgressBoard, RunContext
 from windlass_core.store import Store
+from windlass_preprocess.database import Database
 from windlass_preprocess.limits import MIB, Limits
 from windlass_preprocess.pipeline import execute
 
@@ -411,6 +412,7 @@ LARGE_RUN = """
 import resource, sys, threading
 from dataset_bench import DatasetBench, Version
 from windlass_core.store import Store
+from windlass_preprocess.database import Database
 from windlass_preprocess.limits import MIB, Limits
 bench = DatasetBench(Store.open("default"), limits=Limits.within(416 * MIB, 2))
 print(bench.limits.memory_bytes // MIB)
@@ -493,9 +495,21 @@ def test_a_request_to_stop_ends_a_run(bench: DatasetBench, when: str) -> None:
     assert bench.store.folders("datasets") == []
 
 
-def test_sigterm_interrupts_a_query_that_runs(bench: DatasetBench, tmp_path: Path) -> None:
-    from windlass_preprocess.database import Database
+def test_a_long_query_tells_how_far_it_is(bench: DatasetBench, tmp_path: Path) -> None:
+    told: list[float] = []
 
+    def tell(percent: float) -> None:
+        told.append(percent)
+        bench.context.stop_requested.set()
+
+    with Database(tmp_path, bench.limits, bench.context.stop_requested, working=tell) as database:
+        database.run("CREATE TABLE numbers AS SELECT range AS n FROM range(1000000)")
+        with pytest.raises(Stopped):
+            database.rows("SELECT count(*) FROM numbers a, numbers b WHERE a.n * b.n % 7 = 1")
+    assert 0 <= told[0] <= 100
+
+
+def test_sigterm_interrupts_a_query_that_runs(bench: DatasetBench, tmp_path: Path) -> None:
     before = signal.signal(signal.SIGTERM, lambda *_: bench.context.stop_requested.set())
     try:
         with Database(tmp_path, bench.limits, bench.context.stop_requested) as database:

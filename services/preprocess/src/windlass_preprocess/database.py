@@ -5,7 +5,8 @@ gives the same output whatever the number of threads. Knows no store and no Data
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +20,8 @@ from windlass_preprocess.limits import MIB, Limits
 
 # How often a running query is checked against a request to stop, in seconds.
 STOP_CHECK_SECONDS = 0.2
+# How often it is told how far a query is, in seconds.
+TELL_SECONDS = 1.0
 _NO_SPACE = ("No space left on device", "max_temp_directory_size")
 
 
@@ -29,10 +32,26 @@ class Database:
     limits do not suffice, and duckdb.Error for the rest.
     """
 
-    def __init__(self, folder: Path, limits: Limits, stop_requested: threading.Event) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        limits: Limits,
+        stop_requested: threading.Event,
+        *,
+        working: Callable[[float], None] = lambda _percent: None,
+    ) -> None:
+        """
+        Args:
+            folder: for what does not fit into memory.
+            limits: of memory and threads.
+            stop_requested: ends the query that runs.
+            working: called from another thread about once a second with how far the query that runs is, in per cent.
+        """
         self._limits = limits
+        self._working = working
         self._stop_requested = stop_requested
         self._closed = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="query-watcher", daemon=True)
         self._connection = duckdb.connect(
             ":memory:",  # its tables spill too, and are filled three times faster than those of a database on disk
             config={
@@ -45,14 +64,17 @@ class Database:
                 "autoload_known_extensions": False,
             },
         )
-        self._connection.execute("SET enable_progress_bar = false")
+        # Without the bar nothing is counted; without the print nothing is shown.
+        self._connection.execute("SET enable_progress_bar = true")
+        self._connection.execute("SET enable_progress_bar_print = false")
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._interrupt_when_stopped, name="stop-watcher", daemon=True).start()
+        self._watcher.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self._closed.set()
+        self._watcher.join()
         self._connection.close()
 
     def run(self, sql: str) -> None:
@@ -84,10 +106,14 @@ class Database:
         finally:
             self.run(f"SET threads = {self._limits.threads}")
 
-    def _interrupt_when_stopped(self) -> None:
+    def _watch(self) -> None:
+        told = time.monotonic()
         while not self._closed.wait(STOP_CHECK_SECONDS):
             if self._stop_requested.is_set():
                 self._connection.interrupt()
+            if time.monotonic() - told >= TELL_SECONDS and (percent := self._connection.query_progress()) >= 0:
+                self._working(percent)
+                told = time.monotonic()
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

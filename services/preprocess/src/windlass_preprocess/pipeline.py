@@ -11,7 +11,7 @@ import json
 import logging
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,7 +91,7 @@ def prepare(
         if (found := registry.find(run.name, owner)) is not None:
             log.info("the version was made before", extra={"version": found.reference.version})
             return _result(found, "the same source and spec were prepared before")
-        with Database(folder, limits, context.stop_requested) as database:
+        with Database(folder, limits, context.stop_requested, working=_telling(context)) as database:
             context.progress.update(phase="Reading", message=f"reads {len(files)} file{'s' * (len(files) > 1)}")
             raw = read(database, files, format_)
             context.progress.update(phase="Fitting", message="", rows=raw.rows)
@@ -111,6 +111,11 @@ def owner_of(spec: DatasetSpec, files: Sequence[SourceFile]) -> str:
     shaping = spec.model_dump(mode="json", by_alias=True, exclude={"resources"})
     parts = {"revision": PIPELINE_REVISION, "files": [[file.path, file.digest] for file in files], "spec": shaping}
     return f"sha256:{hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()}"
+
+
+def _telling(context: RunContext) -> Callable[[float], None]:
+    """What tells how far a query is, where one takes seconds."""
+    return lambda percent: context.progress.update(message=f"the current step is {percent:.0f} % done")
 
 
 def _copy_source(
