@@ -74,7 +74,7 @@ def wait_for(
         if time.monotonic() >= deadline:
             sentence = f"nothing is at {source.uri} in namespace {store.namespace}; upload it, or correct spec.source.uri"
             raise NotFound(sentence, reason="SourceNotFound")
-        waiting(f"waits for {source.uri}; upload it to go on")
+        waiting(f"Nothing is at {source.uri} yet; upload it, and the preparation goes on by itself.")
         if stop_requested.wait(poll):
             raise Stopped("the run was asked to stop while it waited for its source")
     return found
