@@ -93,7 +93,7 @@ def client(url: str) -> Iterator[httpx.Client]:
         ("unavailable", 503, "Unavailable", "the store does not answer"),
         ("code", 500, "CodeRaised", "train.py raised"),
         ("own reason", 500, "Odd", "odd"),
-        ("http", 418, "I'MATeapot", "a teapot"),
+        ("http", 418, "IMATeapot", "a teapot"),
     ],
 )
 def test_an_error_is_a_problem_with_its_status_reason_and_sentence(

@@ -230,7 +230,7 @@ async def _on_windlass_error(_request: Request, error: Exception) -> Response:
 
 async def _on_http_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  (registered for this type alone)
-    reason = _REASONS.get(error.status_code) or HTTPStatus(error.status_code).phrase.title().replace(" ", "").replace("-", "")
+    reason = _REASONS.get(error.status_code) or "".join(filter(str.isalnum, HTTPStatus(error.status_code).phrase.title()))
     return _problem(error.status_code, detail=str(error.detail), reason=reason, headers=dict(error.headers or {}))
 
 
