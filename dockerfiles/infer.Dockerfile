@@ -42,11 +42,11 @@ RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
  && /tools/bin/uv pip install --quiet --python /opt/windlass --link-mode copy --compile-bytecode --no-deps -r /opt/windlass/all.txt \
  && cd /opt/windlass/lib/python3*/site-packages \
  && rm -rf numpy/tests numpy/*/tests
-COPY --from=code /opt/windlass /opt/windlass
 ENV PATH=/opt/windlass/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 65532:65532
 ENTRYPOINT ["windlass-infer"]
 ARG REVISION=unknown
+COPY --from=code /opt/windlass /opt/windlass
 LABEL org.opencontainers.image.title="windlass-infer" \
       org.opencontainers.image.description="Serves a Model version over HTTP" \
       org.opencontainers.image.licenses="Apache-2.0" \

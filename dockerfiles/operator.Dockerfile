@@ -38,11 +38,11 @@ RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
     echo 'nonroot:x:65532:65532::/tmp:/usr/sbin/nologin' >> /etc/passwd \
  && /tools/bin/uv venv --quiet --allow-existing /opt/windlass \
  && /tools/bin/uv pip install --quiet --python /opt/windlass --link-mode copy --compile-bytecode --no-deps -r /opt/windlass/all.txt
-COPY --from=code /opt/windlass /opt/windlass
 ENV PATH=/opt/windlass/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 65532:65532
 ENTRYPOINT ["windlass-operator"]
 ARG REVISION=unknown
+COPY --from=code /opt/windlass /opt/windlass
 LABEL org.opencontainers.image.title="windlass-operator" \
       org.opencontainers.image.description="Turns Dataset, TrainingJob, Model and InferenceService objects into Kubernetes objects" \
       org.opencontainers.image.licenses="Apache-2.0" \

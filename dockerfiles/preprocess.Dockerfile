@@ -40,11 +40,11 @@ RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
  && /tools/bin/uv pip install --quiet --python /opt/windlass --link-mode copy --compile-bytecode --no-deps -r /opt/windlass/all.txt \
  && cd /opt/windlass/lib/python3*/site-packages \
  && rm -rf numpy/tests numpy/*/tests pyarrow/tests pyarrow/include
-COPY --from=code /opt/windlass /opt/windlass
 ENV PATH=/opt/windlass/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 65532:65532
 ENTRYPOINT ["windlass-preprocess"]
 ARG REVISION=unknown
+COPY --from=code /opt/windlass /opt/windlass
 LABEL org.opencontainers.image.title="windlass-preprocess" \
       org.opencontainers.image.description="Turns raw data to an immutable Dataset version; takes uploads" \
       org.opencontainers.image.licenses="Apache-2.0" \

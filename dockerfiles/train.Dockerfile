@@ -57,12 +57,12 @@ RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
     /tools/bin/uv pip install --quiet --python /opt/windlass --link-mode copy --compile-bytecode --no-deps -r /opt/windlass/rest.txt \
  && cd /opt/windlass/lib/python3*/site-packages \
  && rm -rf numpy/tests numpy/*/tests pyarrow/tests pyarrow/include
-COPY --from=code /opt/windlass /opt/windlass
 ENV PATH=/opt/windlass/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 USER 65532:65532
 ENTRYPOINT ["windlass-train"]
 ARG REVISION=unknown
+COPY --from=code /opt/windlass /opt/windlass
 LABEL org.opencontainers.image.title="windlass-train" \
       org.opencontainers.image.description="Trains a Dataset version to a Model version, elastic and resumable" \
       org.opencontainers.image.licenses="Apache-2.0" \
