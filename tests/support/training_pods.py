@@ -15,7 +15,7 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, TypeVar
 
 from windlass_core.contracts import RunResult, TrainRun
 
@@ -43,7 +43,7 @@ def wait_for(what: str, look: Callable[[], T | None], *, seconds: float) -> T:
     raise AssertionError(f"not within {seconds} s: {what}")
 
 
-@dataclass
+@dataclass(eq=False)
 class Pod:
     """One process of `windlass-train run`, and what it leaves."""
 
@@ -93,17 +93,16 @@ class Pod:
 
 @dataclass
 class Job:
-    """Keeps `workers` pods of a run until index 0 succeeds, as an Indexed Job with successPolicy does."""
+    """Keeps one pod of a run for each worker, as an Indexed Job does."""
 
     run: TrainRun
     environment: dict[str, str]
     folder: Path
     pods: dict[int, Pod] = field(default_factory=dict)
     ended: list[tuple[int, int]] = field(default_factory=list)
-    results: dict[int, RunResult | None] = field(default_factory=dict)
     started: int = 0
+    _noted: list[Pod] = field(default_factory=list)
     _port: int = field(default_factory=free_port)
-    _outputs: list[TextIO] = field(default_factory=list)
 
     def __enter__(self) -> "Job":
         for index in range(self.run.spec.workers):
@@ -155,30 +154,37 @@ class Job:
 
         wait_for(f"{what}; {self.logs()}", look, seconds=seconds)
 
+    def log_lines(self, message: str) -> list[dict[str, Any]]:
+        """The records with this message that all pods have logged so far, in order of time."""
+        lines = [line for path in self.folder.glob("pod-*.log") for line in path.read_text().splitlines()]
+        records = [json.loads(line) for line in lines if line.startswith("{") and f'"{message}"' in line]
+        return sorted(records, key=lambda record: str(record["time"]))
+
     def replace_ended(self) -> None:
         """Note pods that ended, and start new ones for those that did not end for good."""
         for index, pod in list(self.pods.items()):
             code = pod.process.poll()
-            if code is None or (self.ended and (index, code) in self.ended and code in FINAL_CODES):
+            if code is None or pod in self._noted:
                 continue
+            self._noted.append(pod)
             self.ended.append((index, code))
-            self.results[index] = pod.result()
             if code not in FINAL_CODES:
                 self.start(index)
 
-    def finish(self, *, seconds: float = 90) -> RunResult:
-        """Wait until index 0 ends for good, then until all have.
+    def finish(self, *, seconds: float = 150) -> dict[int, RunResult | None]:
+        """Wait until all pods have ended for good.
 
         Returns:
-            What index 0 left.
+            What each left.
         """
 
-        def all_ended() -> RunResult | None:
+        def look() -> bool | None:
             self.replace_ended()
-            codes = {index: pod.process.poll() for index, pod in self.pods.items()}
-            return self.results[0] if all(code in FINAL_CODES for code in codes.values()) else None
+            return all(pod.process.poll() in FINAL_CODES for pod in self.pods.values()) or None
 
-        return wait_for(f"all pods end; {self.folder}", all_ended, seconds=seconds)
+        wait_for(f"all pods end; {self.logs()}", look, seconds=seconds)
+        self.replace_ended()
+        return {index: pod.result() for index, pod in self.pods.items()}
 
     def logs(self) -> str:
         """Where the output of all pods is."""

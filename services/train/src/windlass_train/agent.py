@@ -3,7 +3,7 @@
     a worker crashes            all workers of all pods meet again and go on from the newest checkpoint, `restarts.max` times
     a pod vanishes              the others notice, and wait for its replacement
     a worker ends for good      with an exit code of errors.py: this pod ends with the same code and the worker's sentence
-    SIGTERM                     is passed on to the worker; the group saves itself and every pod ends with 44
+    SIGTERM                     is passed on to the worker; the group saves itself, this pod ends with 44, the others wait
     the version is published    every pod learns of it from its worker, or finds it in the registry, and ends with 0
 
 Knows no model and no data.
@@ -19,7 +19,6 @@ from pathlib import Path
 from torch.distributed.elastic.agent.server.api import WorkerSpec
 from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
-from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 from torch.distributed.elastic.rendezvous import (
     RendezvousClosedError,
     RendezvousConnectionError,
@@ -28,22 +27,15 @@ from torch.distributed.elastic.rendezvous import (
 )
 
 from windlass_core.contracts import RunResult, TrainRun
-from windlass_core.errors import (
-    BadConfiguration,
-    BadData,
-    BadDevice,
-    Stopped,
-    Unavailable,
-    UserCodeError,
-    WindlassError,
-)
+from windlass_core.errors import BadConfiguration, BadData, Stopped, Unavailable, UserCodeError, WindlassError
 from windlass_core.registry import Registry
 from windlass_core.run import RunContext
 from windlass_core.store import Store
 from windlass_train.entry import START_METHOD, work
 from windlass_train.pod import Pod
 from windlass_train.rendezvous import JOIN_SECONDS, WatchedRendezvous
-from windlass_train.reports import Outcome, Reports
+from windlass_train.reports import Reports
+from windlass_train.restarts import Restarts
 from windlass_train.result import published_result
 from windlass_train.torch_logs import send_torch_logs_to_root
 
@@ -58,10 +50,8 @@ RELAY_SECONDS = 0.2
 # How often a pod that waits for others looks whether the run is published already.
 LOOK_PUBLISHED_SECONDS = 5.0
 
-# Ends that another try in this pod cannot change.
-_FINAL: dict[int, type[WindlassError]] = {
-    error.exit_code: error for error in (BadConfiguration, BadData, UserCodeError, BadDevice, Stopped)
-}
+# Torch elastic's own count of restarts knows no kinds of ends; ours does (restarts.py), and is asked before each round.
+WITHOUT_BOUND = 2**31
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +80,8 @@ class Agent:
         self._context = context
         self._reports = Reports(scratch)
         self._scratch = scratch
+        self._restarts = Restarts(run.spec.restarts.max)
+        self._worked = False  # whether workers have started since the last round
         self._look_published_at = 0.0
         self._stop_by: float | None = None
 
@@ -124,6 +116,7 @@ class Agent:
                 raise
             log.warning("the pod with index 0 is lost; waiting for its replacement")
             rendezvous.shutdown()  # its heart beats for nobody
+            self._worked = False  # how the workers here ended was not their doing
             return None
         except (BadConfiguration, BadData, UserCodeError):
             rendezvous.shutdown()  # nobody may wait for a group that will not be
@@ -137,9 +130,7 @@ class Agent:
             workers=self._run.spec.workers,
             hosts=self._pod.index == 0,
             address=self._pod.address,
-            before_round=self._before_round,
-            while_waiting=self._while_waiting,
-            while_working=self._while_working,
+            watcher=self,
         )
 
     def _run_workers(self, rendezvous: WatchedRendezvous) -> RunResult:
@@ -150,7 +141,7 @@ class Agent:
             entrypoint=work,
             args=(self._run.to_json_text(), str(self._scratch)),
             rdzv_handler=rendezvous,
-            max_restarts=self._run.spec.restarts.max,
+            max_restarts=WITHOUT_BOUND,
             monitor_interval=MONITOR_SECONDS,
             local_addr=self._pod.address,
         )
@@ -161,22 +152,30 @@ class Agent:
             exit_barrier_timeout=EXIT_BARRIER_SECONDS,
         )
         ended = agent.run()
-        self._raise_final_outcome()
         outcomes = self._reports.outcomes()
         if ended is None or ended.is_failed() or not outcomes:
-            raise _crash(outcomes, list(ended.failures.values()) if ended else [])
+            raise WindlassError(f"torch elastic gave up its workers in state {ended.state if ended else None}")
         return outcomes[0].result
 
-    def _before_round(self) -> None:
-        self._raise_final_outcome()
+    def before_round(self, *, called_back: bool) -> None:
+        """See Watcher."""
+        if self._worked:
+            asked = self._context.stop_requested.is_set()
+            self._restarts.allow(self._reports.outcomes(), asked_to_stop=asked, called_back=called_back)
+            log.info("the workers of all pods meet again", extra={"calledBack": called_back})
+        self._worked = False
         self._reports.forget_outcomes()
         self._look_published_at = 0.0
-        self._while_waiting()
+        self.while_waiting()
         message = f"waiting until all {self._run.spec.workers} workers are there"
         self._context.progress.update(phase="Loading", message=message)
 
-    def _while_waiting(self) -> None:
-        """Leave if there is a reason not to wait for the others any longer."""
+    def joined(self) -> None:
+        """See Watcher."""
+        self._worked = True
+
+    def while_waiting(self) -> None:
+        """Leave if there is a reason not to wait for the others any longer; see Watcher."""
         self._context.check_stop()
         if time.monotonic() < self._look_published_at:
             return
@@ -189,8 +188,8 @@ class Agent:
         if published is not None:
             raise _AlreadyPublished(published_result(published))
 
-    def _while_working(self) -> None:
-        """Pass a request to stop on, and leave if the workers do not end by themselves."""
+    def while_working(self) -> None:
+        """Pass a request to stop on, and leave if the workers do not end by themselves; see Watcher."""
         if not self._context.stop_requested.is_set():
             return
         if self._stop_by is None:
@@ -198,26 +197,6 @@ class Agent:
             self._reports.request_stop()
         elif time.monotonic() > self._stop_by:
             raise Stopped(f"the run was asked to stop, and did not save itself within {STOP_SECONDS} s")
-
-    def _raise_final_outcome(self) -> None:
-        """End this pod as its worker ended, if that was for good."""
-        for outcome in self._reports.outcomes():
-            if outcome.exit_code in _FINAL:
-                raise _FINAL[outcome.exit_code](outcome.result.message, reason=outcome.result.reason)
-
-
-def _crash(outcomes: list[Outcome], failures: list[ProcessFailure]) -> WindlassError:
-    """What to say when workers have crashed more often than they may: the first error, if one had time to leave it."""
-    for outcome in outcomes:
-        if outcome.exit_code != 0:
-            return WindlassError(outcome.result.message, reason=outcome.result.reason)
-    first = min(failures, key=lambda failure: failure.timestamp, default=None)
-    how = (
-        f"with {first.signal_name()}" if first and first.exitcode < 0 else f"with exit code {first.exitcode if first else '?'}"
-    )
-    return WindlassError(
-        f"a worker process ended {how} and left no error; if its memory was short, raise resources.memory", reason="WorkerDied"
-    )
 
 
 @contextmanager

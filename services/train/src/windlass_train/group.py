@@ -74,27 +74,19 @@ class Group:
         self.sum([0.0])
 
 
-def join(environment: Mapping[str, str], *, gpu: bool) -> Group:
-    """The group that torch elastic describes by RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT.
-
-    It is never left but by the end of the process: torch frees a process group while it holds the GIL, and now and then waits
-    there for a thread of its own that wants the GIL, too (seen with gloo in torch 2.13, in one of six ends).
+def choose_device(environment: Mapping[str, str], *, gpu: bool) -> torch.device:
+    """Where this process computes: the CPU, or the GPU of its LOCAL_RANK, which is tried.
 
     Raises:
         BadDevice: a GPU was asked for and does not work.
     """
-    rank, world_size = int(environment.get("RANK", "0")), int(environment.get("WORLD_SIZE", "1"))
-    device = _cuda_device(int(environment.get("LOCAL_RANK", "0"))) if gpu else torch.device("cpu")
-    if world_size > 1:
-        dist.init_process_group("nccl" if gpu else "gloo", timeout=COLLECTIVE_TIMEOUT, device_id=device if gpu else None)
-    return Group(rank=rank, world_size=world_size, device=device)
-
-
-def _cuda_device(index: int) -> torch.device:
+    if not gpu:
+        return torch.device("cpu")
+    index = int(environment.get("LOCAL_RANK", "0"))
     if not torch.cuda.is_available():
         raise BadDevice("resources.gpu is set, but this pod sees no working GPU; check the node's driver and device plugin")
     if index >= torch.cuda.device_count():
-        raise BadDevice(f"resources.gpu asks for GPU number {index}, but this pod sees only {torch.cuda.device_count()}")
+        raise BadDevice(f"resources.gpu asks for {index + 1} GPUs or more, but this pod sees only {torch.cuda.device_count()}")
     device = torch.device("cuda", index)
     try:
         torch.cuda.set_device(device)
@@ -102,3 +94,16 @@ def _cuda_device(index: int) -> torch.device:
     except RuntimeError as error:
         raise BadDevice(f"GPU {index} of this pod does not compute: {str(error).splitlines()[0]}") from error
     return device
+
+
+def join(environment: Mapping[str, str], device: torch.device) -> Group:
+    """The group that torch elastic describes by RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT; gloo on CPUs, NCCL on GPUs.
+
+    It is never left but by the end of the process: torch frees a process group while it holds the GIL, and now and then waits
+    there for a thread of its own that wants the GIL, too (seen with gloo in torch 2.13, in one of six ends).
+    """
+    rank, world_size = int(environment.get("RANK", "0")), int(environment.get("WORLD_SIZE", "1"))
+    if world_size > 1:
+        on_gpu = device.type == "cuda"
+        dist.init_process_group("nccl" if on_gpu else "gloo", timeout=COLLECTIVE_TIMEOUT, device_id=device if on_gpu else None)
+    return Group(rank=rank, world_size=world_size, device=device)

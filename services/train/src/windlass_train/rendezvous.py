@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import Protocol
 
 import torch.distributed.elastic.rendezvous.registry as rendezvous_registry
 from torch.distributed.elastic.rendezvous import (
@@ -35,6 +36,22 @@ KEEP_ALIVE_SECONDS = 2
 STORE_SECONDS = 20
 
 
+class Watcher(Protocol):
+    """Is asked whether this pod should leave. Each method raises to leave; what it raises reaches the caller of the agent."""
+
+    def before_round(self, *, called_back: bool) -> None:
+        """Workers are to meet. `called_back`: the last round was ended for the sake of pods that want to join."""
+
+    def while_waiting(self) -> None:
+        """Called every LOOK_SECONDS while the group is incomplete."""
+
+    def joined(self) -> None:
+        """The group is whole and its workers are about to start."""
+
+    def while_working(self) -> None:
+        """Called at each look of the agent at its workers."""
+
+
 class WatchedRendezvous(RendezvousHandler):
     """Torch's c10d rendezvous, entered anew for each round of workers.
 
@@ -45,9 +62,7 @@ class WatchedRendezvous(RendezvousHandler):
         workers: pods in the group.
         hosts: whether this is the pod with index 0.
         address: of this pod, as others reach it; by default its host name.
-        before_round: called before each round; raises to leave.
-        while_waiting: called every LOOK_SECONDS while the group is incomplete; raises to leave.
-        while_working: called about as often while workers work; raises to leave.
+        watcher: may end the waiting.
     """
 
     def __init__(
@@ -59,9 +74,7 @@ class WatchedRendezvous(RendezvousHandler):
         workers: int,
         hosts: bool,
         address: str | None,
-        before_round: Callable[[], None],
-        while_waiting: Callable[[], None],
-        while_working: Callable[[], None],
+        watcher: Watcher,
     ) -> None:
         self._parameters = RendezvousParameters(
             backend="c10d",
@@ -78,27 +91,30 @@ class WatchedRendezvous(RendezvousHandler):
             read_timeout=STORE_SECONDS,
         )
         self._hosts = hosts
-        self._before_round = before_round
-        self._while_waiting = while_waiting
-        self._while_working = while_working
+        self._watcher = watcher
         self._handler: RendezvousHandler | None = None
+        self._called_back = False
 
     def next_rendezvous(self) -> RendezvousInfo:
         """Wait until the group is whole.
 
         Raises:
             RendezvousTimeoutError: it was not within JOIN_SECONDS.
-            Exception: whatever `before_round` and `while_waiting` raise.
+            Exception: whatever the watcher raises.
         """
-        self._before_round()
+        self._watcher.before_round(called_back=self._called_back)
+        self._called_back = False
         joining: Future[RendezvousInfo] = Future()
         # A daemon: when the main thread leaves, the process ends without waiting for it.
         threading.Thread(target=_settle, args=(joining, self._join), name="rendezvous", daemon=True).start()
         while True:
             try:
-                return joining.result(timeout=LOOK_SECONDS)
+                info = joining.result(timeout=LOOK_SECONDS)
             except FutureTimeoutError:
-                self._while_waiting()
+                self._watcher.while_waiting()
+                continue
+            self._watcher.joined()
+            return info
 
     def _join(self) -> RendezvousInfo:
         if self._handler is None:
@@ -131,8 +147,10 @@ class WatchedRendezvous(RendezvousHandler):
 
     def num_nodes_waiting(self) -> int:
         """See RendezvousHandler; the agent asks at each look at its workers."""
-        self._while_working()
-        return self._handler.num_nodes_waiting() if self._handler is not None else 0
+        self._watcher.while_working()
+        waiting = self._handler.num_nodes_waiting() if self._handler is not None else 0
+        self._called_back = waiting > 0
+        return waiting
 
     def shutdown(self) -> bool:
         """See RendezvousHandler. Ends the rendezvous for all pods."""

@@ -23,7 +23,7 @@ from windlass_core.store import Store
 from windlass_train.checkpoint import Checkpoints
 from windlass_train.data import Data, load
 from windlass_train.evaluate import evaluate_on_test
-from windlass_train.group import Group, join
+from windlass_train.group import Group, choose_device, join
 from windlass_train.reports import Outcome, Reports
 from windlass_train.result import published_result
 from windlass_train.runs import RunFolder
@@ -88,10 +88,11 @@ def _outcome(run: TrainRun, tell: _Teller, stop_requested: Callable[[], bool]) -
 
 def _train(run: TrainRun, tell: _Teller, stop_requested: Callable[[], bool]) -> RunResult:
     tell(phase="Loading", message="reading the data")
+    device = choose_device(os.environ, gpu=run.spec.resources.gpu is not None)
     torch.set_num_threads(thread_count(run))
     store = Store.open(run.namespace)
     data = load(store, run.dataset)
-    group = join(os.environ, gpu=run.spec.resources.gpu is not None)
+    group = join(os.environ, device)
     folder = RunFolder(store, run.name, run.uid)
     if group.leads:
         folder.describe(run)

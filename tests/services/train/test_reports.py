@@ -1,0 +1,34 @@
+"""What workers and the agent of a pod tell one another."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from windlass_core.contracts import Progress, RunResult
+from windlass_train.reports import Outcome, Reports
+
+
+def test_progress_is_whole_and_the_newest(tmp_path: Path) -> None:
+    worker, agent = Reports(tmp_path), Reports(tmp_path)
+    assert agent.progress() is None
+    for step in (1, 2):
+        progress = Progress(phase="Training", step=step, at=datetime.now(UTC))
+        worker.write_progress(progress)
+        assert agent.progress() == progress
+
+
+def test_outcomes_come_in_the_order_in_which_workers_ended(tmp_path: Path) -> None:
+    worker, agent = Reports(tmp_path), Reports(tmp_path)
+    assert agent.outcomes() == []
+    outcomes = [Outcome(exit_code=code, result=RunResult(outcome="Failed", reason="Why")) for code in (41, 1)]
+    for local_rank, outcome in zip((3, 0), outcomes, strict=True):
+        worker.write_outcome(local_rank, outcome)
+    assert agent.outcomes() == outcomes
+    agent.forget_outcomes()
+    assert agent.outcomes() == []
+
+
+def test_a_request_to_stop_reaches_the_workers(tmp_path: Path) -> None:
+    worker, agent = Reports(tmp_path), Reports(tmp_path)
+    assert not worker.stop_requested()
+    agent.request_stop()
+    assert worker.stop_requested()
