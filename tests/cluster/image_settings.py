@@ -72,9 +72,15 @@ def parse_index(pip_settings: str, environment: Mapping[str, str]) -> Index:
         for key, value in settings.items()
         if key.startswith(f"{section}.")
     }
-    url = environment.get("UV_DEFAULT_INDEX") or environment.get("UV_INDEX_URL") or of_pip.get("index-url", "")
-    extra = environment.get("UV_EXTRA_INDEX_URL") or of_pip.get("extra-index-url", "")
-    return Index(url, tuple(_words(extra)), tuple(_words(of_pip.get("trusted-host", ""))))
+
+    def first(pip_name: str, *uv_names: str) -> str:
+        # pip's own variable is asked for too, because a Python without pip lists nothing.
+        names = (*uv_names, f"PIP_{pip_name.replace('-', '_').upper()}")
+        return next(filter(None, map(environment.get, names)), of_pip.get(pip_name, ""))
+
+    url = first("index-url", "UV_DEFAULT_INDEX", "UV_INDEX_URL")
+    extra = first("extra-index-url", "UV_EXTRA_INDEX_URL")
+    return Index(url, tuple(_words(extra)), tuple(_words(first("trusted-host"))))
 
 
 def write_secrets(folder: Path) -> dict[str, Path]:

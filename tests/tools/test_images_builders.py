@@ -132,6 +132,7 @@ class TestSettings:
                 Index("https://b"),
                 id="a variable wins over a file",
             ),
+            pytest.param("", {"PIP_INDEX_URL": "https://b"}, Index("https://b"), id="pip's variable, and no pip to list it"),
             pytest.param("global.index-url='https://a'", {"UV_DEFAULT_INDEX": "https://c"}, Index("https://c"), id="uv's wins"),
             pytest.param(
                 "global.extra-index-url='https://a\\nhttps://b'\nglobal.trusted-host='a'",

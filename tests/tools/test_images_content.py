@@ -120,6 +120,14 @@ def test_the_installers_of_an_image_are_those_that_constraints_pin(name: str) ->
     assert given == {"UV": pins()["uv"], "HATCHLING": pins()["hatchling"]}
 
 
+@pytest.mark.parametrize("name", images.NAMES)
+def test_docker_is_sent_all_that_an_image_copies(name: str) -> None:
+    lines = (REPOSITORY / ".dockerignore").read_text().splitlines()
+    sent = [line.removeprefix("!") for line in lines if line.startswith("!")]
+    missing = [path for path in image_content.copied(dockerfile(name)) if not any(f"{path}/".startswith(f"{s}/") for s in sent)]
+    assert missing == []
+
+
 @pytest.mark.parametrize("name", PYTHON)
 def test_images_share_the_stage_of_the_installer_word_for_word(name: str) -> None:
     def stage(text: str) -> str:
