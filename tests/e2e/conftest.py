@@ -16,6 +16,8 @@ from kube import SYSTEM_NAMESPACE, Namespace, Upload, kubectl
 
 ROOT = Path(__file__).resolve().parents[2]
 INSTALL_SECONDS = 300
+# A helm that was killed leaves its release pending, and the next one would refuse to touch it.
+PENDING_RELEASE = "owner=helm,name=windlass,status in (pending-install,pending-upgrade,pending-rollback)"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -29,6 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def installed() -> None:
     """The release as a user has it, with the images of this checkout."""
+    kubectl("delete", "secret", "--namespace", SYSTEM_NAMESPACE, "--selector", PENDING_RELEASE)
     images = os.environ.get("WINDLASS_IMAGES")
     values = ["--values", images] if images else []
     command = ["helm", "upgrade", "--install", "windlass", str(ROOT / "charts" / "windlass"), *values]

@@ -84,7 +84,7 @@ REFUSED = {
         training_job(data="My Data"), ("spec.dataset.name", "a name has small letters, digits and hyphens")
     ),
     "no workers": Refused(training_job(workers=0), ("spec.workers", "should be greater than or equal to 1")),
-    "workers in words": Refused(training_job(workers="two"), ("spec.workers", "integer")),
+    "workers in words": Refused(training_job(workers="two"), ("spec.workers", "integer")),  # type: ignore[arg-type]
     "GPUs without a count": Refused(training_job(resources={"gpu": {}}), ("spec.resources.gpu.count: Required value",)),
     "a service of no version": Refused(served(), ("give exactly one of model.alias and model.version",)),
     "a service of an alias and a version": Refused(
