@@ -52,9 +52,12 @@ class Process:
         }
         self.start()
 
-    def start(self) -> None:
+    def start_another(self) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "windlass_operator"]
-        self.process = subprocess.Popen(command, env=self._environment, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(command, env=self._environment, stderr=subprocess.PIPE, text=True)
+
+    def start(self) -> None:
+        self.process = self.start_another()
         eventually(self.is_ready, "the operator is ready")
 
     def is_ready(self) -> bool:
@@ -249,6 +252,14 @@ def test_bad_data_is_told_at_once_and_deletion_leaves_nothing(plane: ControlPlan
     assert [event["type"] for event in events] == ["Warning"]
     team.kubectl("delete", "dataset", "digits")
     eventually(lambda: team.all("jobs") == [], "the Job is gone")
+    assert operator.is_ready()
+
+
+def test_a_part_that_fails_ends_the_whole_process(operator: Process) -> None:
+    second = operator.start_another()
+    _, log = second.communicate(timeout=SECONDS)
+    assert second.returncode == 1, "its port is taken"
+    assert "the operator ends after an error" in log
     assert operator.is_ready()
 
 

@@ -28,6 +28,8 @@ _SIGNAL_EXIT = 128  # a container ended by signal n exits with 128 + n
 _IMAGE_REASONS = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "RegistryUnavailable", "ImageInspectError"}
 )
+# Reasons that another image would end.
+OF_THE_IMAGE = frozenset({"ImagePullFailed", "InvalidImageName"})
 _START_REASONS = frozenset({"CreateContainerError", "RunContainerError", "PreStartHookError", "PostStartHookError"})
 
 _INSUFFICIENT = re.compile(r"(\d+) Insufficient ([\w./-]*\w)")

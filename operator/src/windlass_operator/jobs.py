@@ -16,7 +16,9 @@ class JobState:
     """
 
     name: str
+    namespace: str
     uid: str
+    image: str
     deleting: bool
     created_at: datetime
     complete: bool
@@ -31,6 +33,8 @@ def read(manifest: Manifest) -> JobState:
     failed = true.get("Failed") or true.get("FailureTarget")
     return JobState(
         name=metadata["name"],
+        namespace=metadata["namespace"],
+        image=manifest["spec"]["template"]["spec"]["containers"][0]["image"],
         uid=metadata["uid"],
         deleting="deletionTimestamp" in metadata,
         created_at=datetime.fromisoformat(metadata["creationTimestamp"]),

@@ -202,6 +202,14 @@ def test_the_next_try_is_another_job_and_the_last_one_goes() -> None:
     assert delete.uid == "first-uid"
 
 
+def test_an_image_that_could_not_be_pulled_is_given_up_when_there_is_another() -> None:
+    other = replace(b.CONTEXT, settings=replace(b.SETTINGS, images=replace(b.IMAGES, preprocess="registry/preprocess:2")))
+    _, status, *_ = planned(seen(b.pod(**b.waiting("ErrImagePull", "not found"))), other)
+    assert status.attempt == 2
+    _, status, *_ = planned(seen(b.pod(**b.running())), other)
+    assert status.attempt == 1, "a preparation that runs is left alone by an upgrade"
+
+
 def test_a_job_whose_result_is_lost_is_done_again() -> None:
     _, status, _, reason, _ = planned(seen(job_status=COMPLETE))
     assert (reason, status.attempt) == ("ResultLost", 2)

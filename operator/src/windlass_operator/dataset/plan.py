@@ -199,6 +199,8 @@ class _Preparation:
             reason = WAITING_FOR_SOURCE if found.reason == SOURCE_NOT_FOUND else found.reason
             return self.settled(Verdict("False", reason, f"{found.message} The Job tries again.", problem=True))
         if trouble := diagnosis.of_waiting(newest):
+            if trouble.reason in diagnosis.OF_THE_IMAGE and state.image != self.context.settings.images.preprocess:
+                return self._next_attempt(trouble.reason, "The image could not be pulled, and there is another one now.")
             return replace(self.settled(_problem(trouble)), refresh_secret=trouble.reason == "ContainerConfigError")
         return self.settled(_starting(state.name))
 

@@ -146,7 +146,7 @@ class _Run:
         return self._under_way(state, pods)
 
     def _under_way(self, state: jobs.JobState, pods: tuple[Pod, ...]) -> Plan:
-        group = workers.group(pods, self.spec.workers)
+        group = workers.gather(pods, self.spec.workers)
         after = self.status.model_copy(
             update={
                 "workers": Workers(ready=group.running, total=self.spec.workers),
@@ -154,9 +154,10 @@ class _Run:
                 **workers.progress_fields(self.status, self.context.progress),
             }
         )
-        verdict = (
-            workers.verdict(group, self.context.progress, self.spec.restarts.max) or self._missing(group) or self._starting()
-        )
+        trouble = workers.trouble(group, self.spec.restarts.max) or self._missing(group)
+        verdict = trouble or workers.state(group, self.context.progress) or self._starting()
+        if verdict.reason in diagnosis.OF_THE_IMAGE and state.image != self.context.settings.images.train:
+            return self._next_attempt("The image could not be pulled, and there is another one now.", state)
         return replace(self, status=after).waiting(
             verdict,
             self._service(),
@@ -235,15 +236,20 @@ class _Run:
         notes: tuple[Note, ...] = conditions.notes(self.status.conditions, SUCCEEDED, verdict)
         return Plan(actions=actions, status=after.to_json(), notes=notes)
 
-    def _next_attempt(self, why: str) -> Plan:
-        """Begin the group anew under another name; finished work is found in the store, the rest resumes from a checkpoint."""
+    def _next_attempt(self, why: str, old: jobs.JobState | None = None) -> Plan:
+        """Begin the group anew under another name; finished work is found in the store, the rest resumes from a checkpoint.
+
+        Args:
+            old: the Job of this try, where it has to go first.
+        """
         attempt = self.status.attempt + 1
         workers_now = Workers(ready=0, total=self.spec.workers)
         after = self.status.model_copy(
             update={"attempt": attempt, "restarts": self.status.restarts + 1, "workers": workers_now}
         )
         verdict = Verdict("Unknown", "Restarting", f"{why} Try {attempt} begins.", problem=True)
-        return replace(self, status=after).waiting(verdict, requeue_after=0.0)
+        drop = (Delete(JOB, old.namespace, old.name, old.uid),) if old else ()
+        return replace(self, status=after).waiting(verdict, drop, requeue_after=0.0)
 
     def _service(self) -> tuple[Action, ...]:
         wanted = manifests.service(self.seen.parent)

@@ -31,7 +31,7 @@ class Group:
     endpoint: str | None
 
 
-def group(pods: Sequence[Pod], total: int) -> Group:
+def gather(pods: Sequence[Pod], total: int) -> Group:
     """The group as it stands; pods come the oldest first."""
     newest = {pod.index: pod for pod in pods}
     ordered = tuple(newest[index] for index in sorted(newest))
@@ -64,22 +64,27 @@ def last_failure(found: Diagnosis, pod: Pod) -> str:
     return f"{found.message} It was restarted {pod.failures} times before." if pod.failures else found.message
 
 
-def verdict(state: Group, progress: Progress | None, restarts_max: int) -> Verdict | None:
-    """What the group does, or what keeps it from it; None when its pods are only on their way."""
-    for pod in state.newest:
+def trouble(group: Group, restarts_max: int) -> Verdict | None:
+    """What keeps a worker from its work, or None."""
+    for pod in group.newest:
         if pod.failed:
-            found = diagnosis.of_end(pod)
+            ended = diagnosis.of_end(pod)
             count = "which uses no restart up" if pod.ignored else f"restart {pod.failures + 1} of at most {restarts_max}"
-            message = f"{found.message} The worker is started again, {count}."
-            return Verdict("Unknown", found.reason, message, problem=True)
-    for pod in state.newest:
-        if trouble := diagnosis.of_waiting(pod):
-            return Verdict("Unknown", trouble.reason, trouble.message, problem=True)
-    if state.newest and state.running == state.total:
+            message = f"{ended.message} The worker is started again, {count}."
+            return Verdict("Unknown", ended.reason, message, problem=True)
+    for pod in group.newest:
+        if found := diagnosis.of_waiting(pod):
+            return Verdict("Unknown", found.reason, found.message, problem=True)
+    return None
+
+
+def state(group: Group, progress: Progress | None) -> Verdict | None:
+    """What the group does; None when its pods are only on their way."""
+    if group.newest and group.running == group.total:
         doing = f": {_words(progress.phase)}" if progress else ""
-        return Verdict("Unknown", "Running", f"{state.running} of {state.total} workers run{doing}.")
-    if state.running:
-        return Verdict("Unknown", "Starting", f"{state.running} of {state.total} workers run; the others are being started.")
+        return Verdict("Unknown", "Running", f"{group.running} of {group.total} workers run{doing}.")
+    if group.running:
+        return Verdict("Unknown", "Starting", f"{group.running} of {group.total} workers run; the others are being started.")
     return None
 
 
