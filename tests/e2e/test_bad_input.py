@@ -15,7 +15,7 @@ def running_pods(namespace: Namespace) -> list[str]:
     ("data", "spec", "reason", "said"),
     [
         pytest.param(b"a,b,digit\n1,2,3\n1,2\n", {}, "BadData", "line 3", id="a row that is too short is named by its line"),
-        pytest.param(b"", {}, "BadData", "empty", id="an empty file"),
+        pytest.param(b"a,b,digit\n", {}, "EmptySource", "has no rows", id="a file without a row"),
         pytest.param(b"a,b\n1,2\n3,4\n", {"label": "digit"}, "LabelNotFound", "a, b", id="a label that no column bears"),
     ],
 )
@@ -79,7 +79,7 @@ def test_a_recipe_that_does_not_fit_the_data_fails_with_what_to_change(namespace
     namespace.apply(dataset("pets", uri="store://raw/pets.csv", label="kind"), training_job(data="pets", recipe="linear"))
     found = namespace.wait_condition("trainingjob", "digits", "Succeeded", "False", seconds=120)
     condition = condition_of(found, "Succeeded")
-    assert condition["reason"] == "BadConfiguration"
+    assert condition["reason"] == "RecipeDoesNotFit"
     assert "logistic" in condition["message"]
     eventually(lambda: running_pods(namespace) == [], seconds=30, what="the end of all pods")
 

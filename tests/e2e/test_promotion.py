@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from kube import Namespace, Upload, eventually
+from kube import KubectlError, Namespace, Upload, eventually
 from objects import dataset, inference_service, training_job
 
 # Runs in a pod beside the service, as a client in the cluster does: a new connection every few requests, so that it meets every
@@ -49,7 +49,10 @@ def client_pod(image: str) -> dict[str, object]:
 
 
 def heard(namespace: Namespace) -> dict[str, object]:
-    lines = namespace.kubectl("logs", "client", "--tail=1").splitlines()
+    try:
+        lines = namespace.kubectl("logs", "client", "--tail=1").splitlines()
+    except KubectlError:  # the container has not started
+        lines = []
     return dict(json.loads(lines[-1])) if lines else {"answers": {}, "newest": None, "failed": 0, "failures": []}
 
 

@@ -238,6 +238,7 @@ class Trainer:
             raise Unavailable(f"the checkpoint of step {step} that another worker resumes from cannot be read here")
         state = restore(checkpoint.files, self._module, self._optimizer)
         self._report(checkpoint=Checkpointed(step=step, at=checkpoint.commit.at))
+        log.info("resumed from a checkpoint", extra={"step": step})
         return state
 
     def _open_curve(self, folder: RunFolder) -> Curve | None:
