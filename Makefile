@@ -73,7 +73,8 @@ e2e: $(VENV)/.dev ## End-to-end tests on the running cluster; brings one up if t
 .PHONY: bench
 bench: $(VENV)/.dev ## Benchmarks on the running cluster: ratios against baselines of the same run
 	@$(CLUSTER_TOOL) up --images
-	$(WITH_CLUSTER) $(IN)/python bench/run.py
+	$(WITH_CLUSTER) $(IN)/python bench/loop.py
+	$(WITH_CLUSTER) $(IN)/python bench/rollout.py
 
 ##@ Maintain
 
