@@ -45,7 +45,8 @@ class Module:
     @property
     def digest(self) -> str:
         """Changes when a pinned version, a main package or a build flag does."""
-        content = hashlib.sha256("\0".join((*BUILD_FLAGS, *self.packages, repr(self.aliases))).encode())
+        flags = (*BUILD_FLAGS, linker_flags((self.source / "go.mod").read_text()))
+        content = hashlib.sha256("\0".join((*flags, *self.packages, repr(self.aliases))).encode())
         for path in sorted(self.source.rglob("*")):
             if path.suffix in {".go", ".mod", ".sum"}:
                 content.update(f"\0{path.relative_to(self.source)}\0".encode() + path.read_bytes())
@@ -121,12 +122,16 @@ def _forget_old_builds(module: Module, folder: Path) -> None:
 
 
 def linker_flags(go_mod: str) -> str:
-    """Strip symbols, and let Kubernetes know its own version, which its source does not hold."""
+    """Strip symbols, and let Kubernetes and helm know the version of Kubernetes, which their sources do not hold."""
     flags = ["-s", "-w"]
     pinned = re.search(r"^\s*k8s\.io/kubernetes (v(\d+)\.(\d+)\.\S+)", go_mod, re.MULTILINE)
     if pinned:
         values = {"gitVersion": pinned[1], "gitMajor": pinned[2], "gitMinor": pinned[3]}
         flags += [f"-X=k8s.io/component-base/version.{name}={value}" for name, value in values.items()]
+        # Without these helm takes every cluster that it is not connected to for Kubernetes 1.20.
+        for package in ("chartutil", "lint/rules"):
+            prefix = f"-X=helm.sh/helm/v3/pkg/{package}.k8sVersion"
+            flags += [f"{prefix}Major={pinned[2]}", f"{prefix}Minor={pinned[3]}"]
     return " ".join(flags)
 
 
