@@ -20,7 +20,8 @@ SHARES = {"train": 0.6, "validation": 0.4, "test": 0.0}
 def table(store: Store, folder: Path, **options: Any) -> VersionReference:
     features = np.arange(30, dtype=np.float64).reshape(10, 3)
     labels = np.array([3, 7] * 5)
-    return publish_table(store, folder, "table", features, labels, **{"classes": True, "shares": SHARES} | options)
+    settings: dict[str, Any] = {"classes": True, "shares": SHARES} | options
+    return publish_table(store, folder, "table", features, labels, **settings)
 
 
 def test_classes_become_numbers_and_features_are_transformed(store: Store, tmp_path: Path) -> None:

@@ -3,7 +3,12 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
+from prometheus_client import REGISTRY
+from training_pods import wait_for
+
 from windlass_core.contracts import Progress, RunResult
+from windlass_core.run import ProgressBoard
+from windlass_train.relay import relayed
 from windlass_train.reports import Outcome, Reports
 
 
@@ -32,3 +37,13 @@ def test_a_request_to_stop_reaches_the_workers(tmp_path: Path) -> None:
     assert not worker.stop_requested()
     agent.request_stop()
     assert worker.stop_requested()
+
+
+def test_progress_reaches_the_board_and_the_gauges(tmp_path: Path) -> None:
+    worker, board = Reports(tmp_path), ProgressBoard()
+    with relayed(worker, board):
+        worker.write_progress(Progress(phase="Training", step=7, steps=9, loss=0.5, at=datetime.now(UTC)))
+        wait_for("the board shows step 7", lambda: board.current().step == 7 or None, seconds=10)
+    assert board.current().loss == 0.5
+    wait_for("the gauge shows step 7", lambda: REGISTRY.get_sample_value("windlass_train_step") == 7 or None, seconds=10)
+    assert REGISTRY.get_sample_value("windlass_train_steps") == 9

@@ -68,7 +68,7 @@ def test_handwritten_digits_are_learned(
 
 @pytest.mark.parametrize("recipe", ["linear", "mlp"])
 def test_a_quantity_is_learned_in_its_own_unit(data_store: Store, diabetes: VersionReference, recipe: str) -> None:
-    spec = {"parameters": {"learningRate": 0.01}, "stop": {"epochs": 60, "patience": 10}}
+    spec: dict[str, Any] = {"parameters": {"learningRate": 0.01}, "stop": {"epochs": 60, "patience": 10}}
     run = training_run(diabetes, recipe=recipe, uid=f"quantity-{recipe}", **spec)
     data = load(data_store, run.dataset)
     assert data.test is not None

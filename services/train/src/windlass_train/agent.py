@@ -10,10 +10,7 @@ Knows no model and no data.
 """
 
 import logging
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from torch.distributed.elastic.agent.server.api import WorkerSpec
@@ -33,6 +30,7 @@ from windlass_core.run import RunContext
 from windlass_core.store import Store
 from windlass_train.entry import START_METHOD, work
 from windlass_train.pod import Pod
+from windlass_train.relay import relayed
 from windlass_train.rendezvous import JOIN_SECONDS, WatchedRendezvous
 from windlass_train.reports import Reports
 from windlass_train.restarts import Restarts
@@ -45,8 +43,6 @@ STOP_SECONDS = 45
 MONITOR_SECONDS = 0.1
 # Workers have said goodbye to one another already when their agents wait for each other.
 EXIT_BARRIER_SECONDS = 10
-# How often the progress of the worker is passed on to /progress.
-RELAY_SECONDS = 0.2
 # How often a pod that waits for others looks whether the run is published already.
 LOOK_PUBLISHED_SECONDS = 5.0
 
@@ -92,7 +88,7 @@ class Agent:
             WindlassError: how it ended otherwise; the class says whether another try can help.
         """
         send_torch_logs_to_root()
-        with _relayed(self._reports, self._context):
+        with relayed(self._reports, self._context.progress):
             try:
                 while True:
                     result = self._live()
@@ -197,25 +193,3 @@ class Agent:
             self._reports.request_stop()
         elif time.monotonic() > self._stop_by:
             raise Stopped(f"the run was asked to stop, and did not save itself within {STOP_SECONDS} s")
-
-
-@contextmanager
-def _relayed(reports: Reports, context: RunContext) -> Iterator[None]:
-    """Passes the progress of the pod's first worker on to /progress."""
-    done = threading.Event()
-
-    def relay() -> None:
-        told = None
-        while not done.wait(RELAY_SECONDS):
-            progress = reports.progress()
-            if progress is not None and progress != told:
-                told = progress
-                context.progress.update(**dict(progress))
-
-    thread = threading.Thread(target=relay, name="progress", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()

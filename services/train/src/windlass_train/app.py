@@ -3,6 +3,7 @@
 Reads the store alone, and imports neither torch nor the trainer, so that it starts at once and stays small.
 """
 
+import functools
 import itertools
 from collections.abc import Callable
 from typing import Annotated
@@ -24,6 +25,9 @@ from windlass_train.runs import MetricPoint, RunDescription, RunFolder, run_fold
 MOST_POINTS = 10_000
 # Versions of one model in one comparison; more do not fit beside one another.
 MOST_COMPARED = 16
+
+# Opened stores hold connections that the next request of their namespace can use.
+STORES_KEPT = 128
 
 NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 Name = Annotated[str, Path(pattern=NAME_PATTERN)]
@@ -59,11 +63,16 @@ class Version(Body):
     content: ModelContent
 
 
-def create(open_store: OpenStore = Store.open) -> FastAPI:
+@functools.lru_cache(maxsize=STORES_KEPT)
+def _open_store(namespace: str) -> Store:
+    return Store.open(namespace)
+
+
+def create(open_store: OpenStore = _open_store) -> FastAPI:
     """The application.
 
     Args:
-        open_store: gives the store of a namespace.
+        open_store: gives the store of a namespace; is called for each request.
     """
     app = create_app("Windlass train", ready=lambda: None, description=__doc__ or "")
     prefix = "/v1/namespaces/{namespace}"
