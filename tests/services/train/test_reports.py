@@ -8,7 +8,7 @@ from training_pods import wait_for
 
 from windlass_core.contracts import Progress, RunResult
 from windlass_core.run import ProgressBoard
-from windlass_train.relay import relayed
+from windlass_train.relay import pass_on, relayed
 from windlass_train.reports import Outcome, Reports
 
 
@@ -47,3 +47,11 @@ def test_progress_reaches_the_board_and_the_gauges(tmp_path: Path) -> None:
     assert board.current().loss == 0.5
     wait_for("the gauge shows step 7", lambda: REGISTRY.get_sample_value("windlass_train_step") == 7 or None, seconds=10)
     assert REGISTRY.get_sample_value("windlass_train_steps") == 9
+
+
+def test_a_worker_that_starts_anew_does_not_take_back_what_was_told() -> None:
+    board = ProgressBoard()
+    pass_on(Progress(phase="Training", step=7, loss=0.5, eta_seconds=9.0, at=datetime.now(UTC)), board)
+    pass_on(Progress(phase="Loading", message="reading the data", at=datetime.now(UTC)), board)
+    now = board.current()
+    assert (now.phase, now.message, now.step, now.loss, now.eta_seconds) == ("Loading", "reading the data", 7, 0.5, None)

@@ -164,7 +164,7 @@ class Agent:
         self._look_published_at = 0.0
         self.while_waiting()
         message = f"waiting until all {self._run.spec.workers} workers are there"
-        self._context.progress.update(phase="Loading", message=message)
+        self._context.progress.update(phase="Loading", message=message, eta_seconds=None)
 
     def joined(self) -> None:
         """See Watcher."""

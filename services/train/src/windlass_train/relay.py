@@ -45,9 +45,9 @@ def relayed(reports: Reports, board: ProgressBoard) -> Iterator[None]:
 
 
 def pass_on(progress: Progress, board: ProgressBoard) -> None:
-    """Show a progress on the board and in the gauges."""
-    board.update(**dict(progress))
-    for field, gauge in _GAUGES.items():
-        value = getattr(progress, field)
-        if value is not None:
-            gauge.set(value)
+    """Show a progress on the board and in the gauges; what a worker that starts anew cannot tell yet stays as it was."""
+    fields = {name: value for name, value in progress if value is not None or name == "eta_seconds"}
+    board.update(**fields)
+    for name, gauge in _GAUGES.items():
+        if name in fields:
+            gauge.set(fields[name])
