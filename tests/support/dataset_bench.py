@@ -1,7 +1,8 @@
-"""A store in a folder and a run of preprocess over it, for tests that look at what became of raw files."""
+"""A store in a folder, raw tables and a run of preprocess over them, for tests that look at what became of raw files."""
 
 import io
 import json
+import random
 import threading
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,23 @@ from windlass_preprocess.pipeline import prepare
 from windlass_preprocess.transform import TRANSFORM_FILE, Transform
 
 LIMITS = Limits(memory_bytes=512 * MIB, threads=2)
+
+# 200 rows with a column of each type, of which a quarter is sick.
+PEOPLE = "age,colour,member,born,sick\n" + "".join(
+    f"{20 + number % 50},{'red' if number % 3 else 'blue'},{'true' if number % 2 else 'false'},"
+    f"1970-01-{1 + number % 28:02},{'yes' if number % 4 == 0 else 'no'}\n"
+    for number in range(200)
+)
+HELD_OUT = {"validation": 0.1, "test": 0.2}
+
+
+def numbers(rows: int) -> str:
+    """A table of random numbers, the same for the same number of rows, with a label of three classes."""
+    source = random.Random(3)  # noqa: S311
+    lines = (
+        f"{source.random()},{source.gauss(0, 1e6)},{source.randrange(5)},{'abc'[source.randrange(3)]}" for _ in range(rows)
+    )
+    return "a,b,c,y\n" + "\n".join(lines) + "\n"
 
 
 @dataclass(frozen=True)
