@@ -1,7 +1,7 @@
 """The store keeps bytes within one namespace, and exactly one of many creators wins. The same table for a folder and for S3."""
 
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import anyio
@@ -106,6 +106,57 @@ def test_reading_and_deleting_what_is_not_there(store: Store) -> None:
         store.read("raw/absent")
     store.delete(["raw/absent"])
     assert store.folders("nothing") == []
+
+
+def write(store: Store, path: str, _local: Path) -> None:
+    store.write(path, b"2")
+
+
+def create(store: Store, path: str, _local: Path) -> None:
+    store.create(path, b"2")
+
+
+def upload(store: Store, path: str, local: Path) -> None:
+    local.write_bytes(b"2")
+    store.upload(path, local)
+
+
+def stream(store: Store, path: str, _local: Path) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"2"
+
+    anyio.run(store.upload_stream, path, chunks())
+
+
+@pytest.mark.parametrize("how", [write, create, upload, stream])
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        pytest.param("raw/file/x", "a file is where its path needs a folder", id="below a file"),
+        pytest.param("raw/file/x/y", "a file is where its path needs a folder", id="far below a file"),
+        pytest.param("raw/folder", "it is a folder|something else is at", id="over a folder"),
+    ],
+)
+def test_a_path_is_a_file_or_a_folder_never_both(
+    store: Store, tmp_path: Path, how: Callable[[Store, str, Path], None], path: str, sentence: str
+) -> None:
+    store.write("raw/file", b"1")
+    store.write("raw/folder/x", b"1")
+    with pytest.raises(Conflict, match=sentence):
+        how(store, path, tmp_path / "local")
+    assert (store.read("raw/file"), store.read("raw/folder/x")) == (b"1", b"1")
+    assert list(store.list("raw/file")) == []
+
+
+def test_below_a_file_nothing_is_found(store: Store) -> None:
+    store.write("raw/file", b"1")
+    with pytest.raises(NotFound):
+        store.read("raw/file/x")
+    with pytest.raises(NotFound):
+        store.head("raw/file/x")
+    assert (list(store.list("raw/file/x")), store.folders("raw/file")) == ([], [])
+    store.delete(["raw/file/x"])
+    assert store.read("raw/file") == b"1"
 
 
 def test_duckdb_reads_one_file_and_a_glob_by_their_uri(store: Store) -> None:

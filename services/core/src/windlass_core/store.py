@@ -5,6 +5,8 @@ never reaches outside its namespace. Everything here is built on obstore, so tha
 and on a folder. Knows no datasets and no models: `registry.py` puts versions on top.
 """
 
+import asyncio
+import errno
 import hashlib
 import os
 import re
@@ -45,6 +47,11 @@ MAX_RETRIES = 10
 # Reads are streamed in pieces of this many bytes, so that a large file never stands in memory.
 CHUNK_BYTES = 4 * 1024 * 1024
 
+# What a folder and versitygw say when part of a path is a file, and when a path is a folder. obstore has no error types for
+# these: from a folder they come as any failure does, from versitygw as the answer to a second creator.
+_BELOW_A_FILE = (f"(os error {errno.ENOTDIR})", "<Code>ObjectParentIsFile</Code>")
+_IS_A_FOLDER = (f"(os error {errno.EISDIR})", "<Code>ExistingObjectIsDirectory</Code>")
+
 _NAMESPACE = re.compile(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
 
 
@@ -60,7 +67,8 @@ class Entry:
 class Store:
     """The files of one namespace.
 
-    All paths are relative and `/`-separated. All methods raise `Unavailable` when the store does not answer within its
+    All paths are relative and `/`-separated; a path is a file or a folder, never both, and what writes against that raises
+    `Conflict`. All methods raise `Unavailable` when the store does not answer within its
     bounds and `BadConfiguration` with reason StoreAccessDenied when it refuses the credentials.
     """
 
@@ -100,7 +108,7 @@ class Store:
 
     def write(self, path: str, data: bytes) -> None:
         """Write a file whole, replacing what was there."""
-        with _translated(path):
+        with _writing(path):
             obstore.put(self._root, checked(path), data)
 
     def create(self, path: str, data: bytes) -> None:
@@ -111,20 +119,23 @@ class Store:
                 again by the client, and must not be mistaken for somebody else's.
         """
         try:
-            with _translated(path):
+            with _writing(path):
                 obstore.put(self._root, checked(path), data, mode="create")
         except Conflict:
-            if self.read(path) != data:
+            if not self._holds(path, data):
                 raise
 
     def upload(self, path: str, local: Path) -> None:
         """Write a local file of any size, replacing what was there; seen only when whole."""
-        with _translated(path):
+        with _writing(path):
             obstore.put(self._root, checked(path), local)
 
     async def upload_stream(self, path: str, chunks: AsyncIterator[bytes]) -> None:
         """Write bytes of unknown length as they come; seen only when whole, never when `chunks` raises."""
-        with _translated(path):
+        # Asked before, because both stores would take all bytes first, and then fail without saying why.
+        if await asyncio.to_thread(self._is_folder, path):
+            raise Conflict(_folder_sentence(path))
+        with _writing(path):
             await obstore.put_async(self._root, checked(path), chunks)
 
     def download(self, path: str, local: Path) -> str:
@@ -148,9 +159,12 @@ class Store:
 
     def list(self, prefix: str) -> Iterator[Entry]:
         """All files in the folder `prefix` and below, in no order; none if there is no such folder."""
-        with _translated(prefix):
-            for batch in obstore.list(self._root, prefix=checked(prefix)):
-                yield from (_entry(meta) for meta in batch)
+        try:
+            with _translated(prefix):
+                for batch in obstore.list(self._root, prefix=checked(prefix)):
+                    yield from (_entry(meta) for meta in batch)
+        except NotFound:
+            return
 
     def folders(self, prefix: str) -> Sequence[str]:
         """Names of the folders directly in `prefix`, sorted."""
@@ -171,6 +185,15 @@ class Store:
         """The namespace as an fsspec filesystem with protocol `store`, so that DuckDB and pyarrow read store:// URIs as they
         stand in an object."""
         return _NamespaceFilesystem(self._root)
+
+    def _holds(self, path: str, data: bytes) -> bool:
+        try:
+            return self.read(path) == data
+        except NotFound:
+            return False
+
+    def _is_folder(self, path: str) -> bool:
+        return next(self.list(path), None) is not None
 
 
 class _NamespaceFilesystem(FsspecStore):
@@ -279,7 +302,34 @@ def _translated(path: str) -> Iterator[None]:
         message = f"the store refuses access to {URI_SCHEME}{path}; check the credentials in the Secret windlass-store"
         raise BadConfiguration(message, reason="StoreAccessDenied") from error
     except (BaseError, OSError) as error:
+        if path and _says(error, _BELOW_A_FILE):  # without a path it is the root that is a file
+            raise NotFound(f"nothing is at {URI_SCHEME}{path}") from error
         raise Unavailable(f"the store does not answer for {URI_SCHEME}{path}: {_first_line(error)}") from error
+
+
+@contextmanager
+def _writing(path: str) -> Iterator[None]:
+    """As `_translated`, with a Conflict that says which of file and folder is in the way of the other."""
+    try:
+        with _translated(path):
+            yield
+    except (Conflict, NotFound, Unavailable) as error:
+        if _says(error.__cause__, _BELOW_A_FILE):
+            sentence = (
+                f"{URI_SCHEME}{path} cannot be written, because a file is where its path needs a folder; use another path"
+            )
+            raise Conflict(sentence) from error
+        if _says(error.__cause__, _IS_A_FOLDER):
+            raise Conflict(_folder_sentence(path)) from error
+        raise
+
+
+def _folder_sentence(path: str) -> str:
+    return f"{URI_SCHEME}{path} cannot be written, because it is a folder; use another path"
+
+
+def _says(error: BaseException | None, phrases: Sequence[str]) -> bool:
+    return any(phrase in str(error) for phrase in phrases)
 
 
 def _first_line(error: Exception) -> str:
