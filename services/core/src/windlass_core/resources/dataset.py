@@ -70,8 +70,8 @@ class EncodeStep(ResourceModel):
     )
     unknown: Literal["error", "ignore"] = Field(
         default="error",
-        description="What a category that training never saw does at prediction: error refuses the row, ignore encodes it as "
-        "none.",
+        description="What a category that the Dataset version does not hold does at prediction: error refuses the row, ignore "
+        "encodes it as none. The categories are those of all splits, not of the training split alone.",
     )
     columns: ColumnNames | None = Field(default=None, description="The columns meant; without it every categorical one.")
 
@@ -110,8 +110,8 @@ class DatasetSpec(ResourceModel):
     label: ColumnName | None = Field(default=None, description="The column that a model learns to predict.")
     task: Literal["classification", "regression"] | None = Field(
         default=None,
-        description="What the label is. Without it: text, booleans and integers of few distinct values are classes, other "
-        "numbers are quantities.",
+        description="What the label is. Without it text and booleans are classes; so are integers with at most 100 distinct "
+        "values and on average at least 2 rows a value; other numbers are quantities.",
     )
     split: Split = Field(default_factory=Split, description="Which share of the rows is held out.")
     steps: list[Step] = Field(
