@@ -153,6 +153,7 @@ def show() -> None:
     print("\n".join(drawing(rows)))
     print("  true label  " + "".join(f"{row['digit']:^18}" for row in rows))
     print("  predicted   " + "".join(f"{prediction:^18}" for prediction in answer["predictions"]))
+    print("\n" + held_out_accuracy(answer["model"]["version"]))
     print(
         "\nTry next:\n"
         '  eval "$(make env)"                        kubectl and helm for this cluster\n'
@@ -169,6 +170,15 @@ def held_out_rows() -> list[dict[str, Any]]:
     with forwarded("service/windlass-preprocess", SYSTEM_NAMESPACE) as url:
         rows: list[dict[str, Any]] = json.loads(request(f"{url}/{path}"))["rows"]
     return rows
+
+
+def held_out_accuracy(version: int) -> str:
+    """What the Model's status tells of that version's accuracy on all of the test split."""
+    model = json.loads(kubectl("get", f"models.{API_GROUP}", "digits", "-n", NAMESPACE, "-o", "json"))
+    figures = {entry["version"]: entry.get("metrics", {}) for entry in model.get("status", {}).get("versions", [])}
+    if "accuracy" not in figures.get(version, {}):
+        raise QuickstartError(f"Model digits tells no accuracy of version {version}. Look at: kubectl describe model digits")
+    return f"Model digits version {version}: accuracy {figures[version]['accuracy']} on the held-out test split"
 
 
 def drawing(rows: list[dict[str, Any]]) -> Iterator[str]:

@@ -57,6 +57,10 @@ def test_make_up_ends_with_predictions_beside_true_labels(transcript: str) -> No
     assert len(labels[1].split()) == len(predicted[1].split()) == 5
 
 
+def test_make_up_tells_the_accuracy_on_all_held_out_images(transcript: str) -> None:
+    assert re.search(r"^Model digits version \d+: accuracy 0\.9\d+ on the held-out test split$", transcript, re.MULTILINE)
+
+
 def test_the_digit_sent_by_hand_is_read_as_a_zero(transcript: str) -> None:
     assert '"predictions":[0]' in transcript.replace(" ", "")
 
