@@ -111,11 +111,11 @@ def test_the_pod_can_read_what_it_is_told_of(make: Any, contract: type) -> None:
 @pytest.mark.parametrize(
     ("asked", "requests", "limits"),
     [
-        pytest.param({}, {"cpu": "250m", "memory": "512Mi"}, None, id="nothing: small requests and no limits"),
-        pytest.param({"cpu": "2"}, {"cpu": "2", "memory": "512Mi"}, None, id="CPU: asked for and not limited"),
+        pytest.param({}, {"cpu": "250m", "memory": "1Gi"}, None, id="nothing: small requests and no limits"),
+        pytest.param({"cpu": "2"}, {"cpu": "2", "memory": "1Gi"}, None, id="CPU: asked for and not limited"),
         pytest.param({"memory": "1Gi"}, {"cpu": "250m", "memory": "1Gi"}, {"memory": "1Gi"}, id="memory: also the limit"),
         pytest.param(
-            {"gpu": {"count": 2}}, {"cpu": "250m", "memory": "512Mi"}, {"nvidia.com/gpu": "2"}, id="GPUs: whole devices"
+            {"gpu": {"count": 2}}, {"cpu": "250m", "memory": "1Gi"}, {"nvidia.com/gpu": "2"}, id="GPUs: whole devices"
         ),
     ],
 )

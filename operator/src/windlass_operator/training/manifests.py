@@ -12,7 +12,8 @@ from windlass_operator.settings import Settings
 COMPONENT = "train"
 CONTAINER = "trainer"
 ATTEMPT_LABEL = f"{API_GROUP}/attempt"
-DEFAULT_REQUESTS = Requests(cpu="250m", memory="512Mi")
+# A worker with the CUDA build of torch holds about 950 MB before it has seen any data.
+DEFAULT_REQUESTS = Requests(cpu="250m", memory="1Gi")
 # For a worker that is asked to stop: it finishes an update, agrees with the others, and saves.
 GRACE_SECONDS = 120
 
