@@ -2,6 +2,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
+# `make env` is eval'ed, also from within another make, whose habit of naming its folder would be eval'ed with it.
+MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
 VENV := .venv

@@ -21,16 +21,18 @@ TEST_COMMAND = "make test"
 
 def clean_environment() -> dict[str, str]:
     """A shell that knows nothing of a cluster yet, as the README's reader has it."""
-    return {name: value for name, value in os.environ.items() if name not in ("KUBECONFIG", "VIRTUAL_ENV")}
+    ours = ("KUBECONFIG", "VIRTUAL_ENV", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
+    return {name: value for name, value in os.environ.items() if name not in ours}
 
 
 @pytest.fixture(scope="module")
 def transcript() -> str:
     """Output of all commands but `make test`, each block in the shell that the blocks before it left."""
     blocks = [block for block in BLOCKS if block.strip() != TEST_COMMAND]
-    script = "set -e -o pipefail\n" + "\n".join(f"echo '### block {index}'\n{block}" for index, block in enumerate(blocks))
+    # With job control, as in an interactive shell: the README ends what it put in the background by `kill %1`.
+    script = "set -m -e -o pipefail\n" + "\n".join(f"echo '### block {index}'\n{block}" for index, block in enumerate(blocks))
     done = subprocess.run(
-        ["bash", "-m", "-c", script],
+        ["bash", "-c", script],
         cwd=ROOT,
         env=clean_environment(),
         capture_output=True,
