@@ -29,8 +29,9 @@ def clean_environment() -> dict[str, str]:
 def transcript() -> str:
     """Output of all commands but `make test`, each block in the shell that the blocks before it left."""
     blocks = [block for block in BLOCKS if block.strip() != TEST_COMMAND]
-    # With job control, as in an interactive shell: the README ends what it put in the background by `kill %1`.
-    script = "set -m -e -o pipefail\n" + "\n".join(f"echo '### block {index}'\n{block}" for index, block in enumerate(blocks))
+    # What a failed command leaves in the background must not outlive the test.
+    head = "set -e -o pipefail\ntrap 'jobs -p | xargs --no-run-if-empty kill' EXIT\n"
+    script = head + "\n".join(f"echo '### block {index}'\n{block}" for index, block in enumerate(blocks))
     done = subprocess.run(
         ["bash", "-c", script],
         cwd=ROOT,
