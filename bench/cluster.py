@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,7 +36,9 @@ class Watch:
         self._stopped = True
 
     def _read(self) -> None:
-        with self.client.stream("GET", self.path, params={"watch": "true"}, timeout=None) as stream:
+        # The stream breaks when the namespace's proxy ends, which is the end of the measurement.
+        watched = self.client.stream("GET", self.path, params={"watch": "true"}, timeout=None)
+        with suppress(httpx.HTTPError), watched as stream:
             for line in stream.iter_lines():
                 if self._stopped:
                     return
