@@ -2,21 +2,25 @@
 
 from windlass_core.contracts import PreprocessRun
 from windlass_core.resources import DatasetSpec
-from windlass_operator import manifests
+from windlass_operator import manifests, pod_template
 from windlass_operator.api import Manifest
 from windlass_operator.compare import digest
-from windlass_operator.manifests import Requests
 from windlass_operator.plan import Parent
+from windlass_operator.pod_template import Program
 from windlass_operator.settings import Settings
 
-COMPONENT = "preprocess"
-CONTAINER = "preprocess"
-# DuckDB is given three quarters of what is above 256 MiB; with less than this it would spill all the time.
-DEFAULT_REQUESTS = Requests(cpu="250m", memory="512Mi")
+PROGRAM = Program(
+    component="preprocess",
+    container="preprocess",
+    argument="run",
+    cpu="250m",
+    # DuckDB is given three quarters of what is above 256 MiB; with less than this it would spill all the time.
+    memory="512Mi",
+    # It has nothing to save when it is asked to stop, since a version is whole or absent.
+    grace_seconds=30,
+)
 # Pods that a Job starts anew by itself, 10, 20 and 40 s apart: enough for a store that restarts.
 RETRIES = 3
-# For a run that is asked to stop; it has nothing to save, since a version is whole or absent.
-GRACE_SECONDS = 30
 NAME_DIGEST_LENGTH = 8
 
 
@@ -29,21 +33,13 @@ def job_name(parent: Parent, spec: DatasetSpec, attempt: int) -> str:
 def job(parent: Parent, spec: DatasetSpec, attempt: int, settings: Settings) -> Manifest:
     """The Job of one try."""
     run = PreprocessRun(namespace=parent.namespace, name=parent.name, spec=spec)
-    box = manifests.container(
-        CONTAINER,
-        settings.images.preprocess,
-        settings.images,
-        argument="run",
-        run_spec=run.to_json_text(),
-        needs=manifests.resources(spec.resources, DEFAULT_REQUESTS),
-    )
-    template = manifests.pod_template(
-        parent, COMPONENT, settings, box, {"restartPolicy": "Never", "terminationGracePeriodSeconds": GRACE_SECONDS}
+    template = pod_template.pod_template(
+        parent, PROGRAM, settings.images.preprocess, run, spec.resources, settings, spec={"restartPolicy": "Never"}
     )
     job_spec = {
         "backoffLimit": RETRIES,
         "podReplacementPolicy": "Failed",
-        "podFailurePolicy": {"rules": manifests.disruption_rules(CONTAINER)},
+        "podFailurePolicy": {"rules": pod_template.disruption_rules(PROGRAM)},
         "template": template,
     }
-    return manifests.job(parent, job_name(parent, spec, attempt), COMPONENT, job_spec, {})
+    return manifests.job(parent, job_name(parent, spec, attempt), PROGRAM.component, job_spec, {})

@@ -4,24 +4,28 @@ from urllib.parse import urlsplit
 
 from windlass_core.contracts import RUN_PORT, InferServe, VersionReference
 from windlass_core.resources import API_GROUP, InferenceServiceSpec
-from windlass_operator import manifests
+from windlass_operator import manifests, pod_template
 from windlass_operator.api import AUTOSCALER, DEPLOYMENT, DISRUPTION_BUDGET, NETWORK_POLICY, SERVICE, Kind, Manifest
 from windlass_operator.compare import digest, stamped
-from windlass_operator.manifests import Requests
 from windlass_operator.plan import Parent
+from windlass_operator.pod_template import Program
 from windlass_operator.settings import Settings, StoreSettings
 
-COMPONENT = "infer"
-CONTAINER = "server"
+PROGRAM = Program(
+    component="infer",
+    container="server",
+    argument="serve",
+    cpu="250m",
+    memory="256Mi",
+    # Requests in flight get what LEAVE_SECONDS leaves of this; longer ones fail loudly.
+    grace_seconds=60,
+)
 REVISION_LABEL = f"{API_GROUP}/revision"
 VERSION_LABEL = f"{API_GROUP}/model-version"
-DEFAULT_REQUESTS = Requests(cpu="250m", memory="256Mi")
 SERVICE_PORT = 80
 
 # A pod that is told to leave is still sent requests until every node has heard of it.
 LEAVE_SECONDS = 5
-# Requests in flight get the rest of this; longer ones fail loudly.
-GRACE_SECONDS = 60
 # A program that does not listen within this many seconds never will; models load after it listens.
 STARTUP_SECONDS = 120
 # For a version that neither becomes ready nor fails; it only marks the Deployment, old pods serve on.
@@ -37,15 +41,6 @@ def selector(parent: Parent) -> dict[str, str]:
 def template(parent: Parent, spec: InferenceServiceSpec, model: VersionReference, settings: Settings) -> Manifest:
     """The pod that serves one version, labelled with the digest of all that makes it what it is."""
     run = InferServe(namespace=parent.namespace, name=parent.name, model=model)
-    box = manifests.container(
-        CONTAINER,
-        settings.images.infer,
-        settings.images,
-        argument="serve",
-        run_spec=run.to_json_text(),
-        needs=manifests.resources(spec.resources, DEFAULT_REQUESTS),
-        environment=[{"name": "OMP_NUM_THREADS", "value": str(manifests.threads(spec.resources.cpu))}],
-    )
     probes = {
         # Ready means that the loaded model answered a real inference.
         "readinessProbe": _probe("/readyz", period=2, failures=3),
@@ -53,8 +48,17 @@ def template(parent: Parent, spec: InferenceServiceSpec, model: VersionReference
         "startupProbe": _probe("/healthz", period=1, failures=STARTUP_SECONDS),
         "lifecycle": {"preStop": {"sleep": {"seconds": LEAVE_SECONDS}}},
     }
-    pod = {"terminationGracePeriodSeconds": GRACE_SECONDS, "tolerations": manifests.dead_node_tolerations()}
-    made = manifests.pod_template(parent, COMPONENT, settings, {**box, **probes}, pod)
+    made = pod_template.pod_template(
+        parent,
+        PROGRAM,
+        settings.images.infer,
+        run,
+        spec.resources,
+        settings,
+        environment=[{"name": "OMP_NUM_THREADS", "value": str(pod_template.threads(spec.resources.cpu))}],
+        container=probes,
+        spec={"tolerations": pod_template.dead_node_tolerations()},
+    )
     labels = {**made["metadata"]["labels"], REVISION_LABEL: digest(made), VERSION_LABEL: str(model.version)}
     return {**made, "metadata": {**made["metadata"], "labels": labels}}
 
@@ -170,4 +174,4 @@ def _store_egress(store: StoreSettings, own_namespace: str) -> list[Manifest]:
 
 def _child(parent: Parent, kind: Kind, spec: Manifest) -> Manifest:
     """All children have the name of their object: it is the name that clients and operators look for."""
-    return stamped(manifests.child(parent, kind, parent.name, COMPONENT, spec))
+    return stamped(manifests.child(parent, kind, parent.name, PROGRAM.component, spec))

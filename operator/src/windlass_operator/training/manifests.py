@@ -2,20 +2,24 @@
 
 from windlass_core.contracts import RENDEZVOUS_PORT, TrainRun, VersionReference
 from windlass_core.resources import API_GROUP, TrainingJobSpec
-from windlass_operator import manifests
+from windlass_operator import manifests, pod_template
 from windlass_operator.api import SERVICE, Manifest
 from windlass_operator.compare import stamped
-from windlass_operator.manifests import Requests
 from windlass_operator.plan import Parent
+from windlass_operator.pod_template import Program
 from windlass_operator.settings import Settings
 
-COMPONENT = "train"
-CONTAINER = "trainer"
+PROGRAM = Program(
+    component="train",
+    container="trainer",
+    argument="run",
+    cpu="250m",
+    # A worker with the CUDA build of torch holds about 950 MB before it has seen any data.
+    memory="1Gi",
+    # A worker that is asked to stop finishes an update, agrees with the others, and saves.
+    grace_seconds=120,
+)
 ATTEMPT_LABEL = f"{API_GROUP}/attempt"
-# A worker with the CUDA build of torch holds about 950 MB before it has seen any data.
-DEFAULT_REQUESTS = Requests(cpu="250m", memory="1Gi")
-# For a worker that is asked to stop: it finishes an update, agrees with the others, and saves.
-GRACE_SECONDS = 120
 
 
 def service_name(parent: Parent) -> str:
@@ -36,7 +40,7 @@ def service(parent: Parent) -> Manifest:
         "selector": {manifests.parent_label(parent): parent.name, manifests.UID_LABEL: parent.uid},
         "ports": [{"name": "rendezvous", "port": RENDEZVOUS_PORT, "protocol": "TCP"}],
     }
-    return stamped(manifests.child(parent, SERVICE, service_name(parent), COMPONENT, spec))
+    return stamped(manifests.child(parent, SERVICE, service_name(parent), PROGRAM.component, spec))
 
 
 def job(
@@ -63,26 +67,25 @@ def job(
         rendezvous_host=f"{name}-0.{service_name(parent)}.{parent.namespace}.svc",
         attempt=attempt,
     )
-    box = manifests.container(
-        CONTAINER,
+    template = pod_template.pod_template(
+        parent,
+        PROGRAM,
         settings.images.train,
-        settings.images,
-        argument="run",
-        run_spec=run.to_json_text(),
-        needs=manifests.resources(spec.resources, DEFAULT_REQUESTS),
+        run,
+        spec.resources,
+        settings,
         environment=[
             {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
-            {"name": "OMP_NUM_THREADS", "value": str(manifests.threads(spec.resources.cpu))},
+            {"name": "OMP_NUM_THREADS", "value": str(pod_template.threads(spec.resources.cpu))},
             # torch 2.13 otherwise reads addresses of workers that are gone after a restart (pytorch/pytorch#167288).
             {"name": "TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "value": "1"},
         ],
+        spec={
+            "restartPolicy": "Never",  # a failed worker is a new pod, perhaps on another node
+            "subdomain": service_name(parent),
+            "tolerations": pod_template.dead_node_tolerations(),
+        },
     )
-    pod = {
-        "restartPolicy": "Never",  # a failed worker is a new pod, perhaps on another node
-        "subdomain": service_name(parent),
-        "terminationGracePeriodSeconds": GRACE_SECONDS,
-        "tolerations": manifests.dead_node_tolerations(),
-    }
     job_spec = {
         "completionMode": "Indexed",
         "completions": spec.workers,
@@ -91,9 +94,9 @@ def job(
         "backoffLimitPerIndex": spec.restarts.max,
         "maxFailedIndexes": 0,  # one worker that is given up is the end of the group
         "podReplacementPolicy": "Failed",  # never two pods with one index
-        "podFailurePolicy": {"rules": [*manifests.disruption_rules(CONTAINER), manifests.bad_device_rule(CONTAINER)]},
+        "podFailurePolicy": {"rules": [*pod_template.disruption_rules(PROGRAM), pod_template.bad_device_rule(PROGRAM)]},
         "successPolicy": {"rules": [{"succeededIndexes": "0"}]},
-        "template": manifests.pod_template(parent, COMPONENT, settings, box, pod),
+        "template": template,
         **({"activeDeadlineSeconds": deadline_seconds} if deadline_seconds is not None else {}),
     }
-    return manifests.job(parent, name, COMPONENT, job_spec, {ATTEMPT_LABEL: str(attempt)})
+    return manifests.job(parent, name, PROGRAM.component, job_spec, {ATTEMPT_LABEL: str(attempt)})

@@ -15,7 +15,7 @@ from windlass_operator.compare import Ownership, covers, ownership
 from windlass_operator.conditions import Verdict
 from windlass_operator.plan import Action, Apply, Context, Create, Delete, Note, Parent, Plan
 from windlass_operator.pods import Pod
-from windlass_operator.training import manifests, publish, workers
+from windlass_operator.training import manifests, promotion, publish, workers
 from windlass_operator.training.data import pin
 from windlass_operator.verdicts import CLEANUP_POLL, REFUSAL_POLL, first_obstacle, invalid_spec, store_out_of_reach
 
@@ -171,8 +171,9 @@ class _Run:
         return Verdict("Unknown", refused.reason, refused.message, problem=True) if refused else None
 
     def _publish(self, dataset_version: int, result: ModelResult) -> Plan:
-        step = publish.next_step(self.seen.parent, self.spec, dataset_version, result, self.seen.model)
-        if step is not None:
+        model = self.seen.model
+        step = publish.next_step(self.seen.parent, self.spec, dataset_version, result, model)
+        if step is not None or model is None:
             verdict = Verdict("Unknown", "Publishing", f"Version {result.version.version} is being added to its Model.")
             return self.waiting(verdict, (step,), requeue_after=0.0)
         reference = ModelVersionReference(

@@ -1,8 +1,9 @@
 """The steps by which a finished run adds its version to a Model and moves an alias, one write at a time. Pure.
 
 Each step looks at the Model as it is and gives the one write that is still missing, so that a crash between any two of them
-changes nothing in the end. An alias is moved by a run only to a version newer than any that a run moved it to before (noted in
-an annotation by the same write), so a step that is done again never undoes a later promotion or a rollback by hand.
+changes nothing in the end. An alias is moved by a run only to a version that services can load (promotion.py), and that is
+newer than any that a run moved it to before (noted in an annotation by the same write), so a step that is done again never
+undoes a later promotion or a rollback by hand.
 """
 
 from windlass_core.contracts import ModelResult
@@ -10,6 +11,7 @@ from windlass_core.resources import API_GROUP, ModelSpec, ModelStatus, TrainingJ
 from windlass_core.resources.model import Alias, ModelVersion
 from windlass_operator.api import MODEL, Manifest
 from windlass_operator.plan import Action, Create, Parent, Patch
+from windlass_operator.training.promotion import hindrance
 
 MAX_VERSIONS = 1000  # bound of status.versions in the CRD
 PUBLISHED_PREFIX = f"{API_GROUP}/published-"
@@ -34,9 +36,16 @@ def next_step(
         newest_first = sorted([entry, *others], key=lambda known: -known.version)[:MAX_VERSIONS]
         listed = {"status": {"versions": [known.to_json() for known in newest_first]}}
         return _locked(seen, listed, subresource="status")
-    if spec.publish.alias and _published(seen, spec.publish.alias) < entry.version:
-        return _locked(seen, _move(seen, spec.publish.alias, entry.version))
+    alias = spec.publish.alias
+    if alias and not hindrance(result.formats, result.omitted) and newest_by_runs(model, alias) < entry.version:
+        return _locked(seen, _move(seen, alias, entry.version))
     return None
+
+
+def newest_by_runs(model: Manifest, alias: str) -> int:
+    """The newest version that a run moved this alias to; 0 before the first."""
+    text = Parent.read(MODEL, model).annotations.get(PUBLISHED_PREFIX + alias, "")
+    return int(text) if text.isdecimal() else 0
 
 
 def _empty_model(job: Parent, spec: TrainingJobSpec) -> Manifest:
@@ -56,6 +65,7 @@ def _entry(job: Parent, spec: TrainingJobSpec, dataset_version: int, result: Mod
         digest=result.version.digest,
         bytes=result.bytes,
         formats=result.formats,
+        omitted=result.omitted,
         metrics=metric_texts(result.metrics),
         job=job.name,
         job_uid=job.uid,
@@ -68,12 +78,6 @@ def _entry(job: Parent, spec: TrainingJobSpec, dataset_version: int, result: Mod
 def metric_texts(metrics: dict[str, float]) -> dict[str, str]:
     """Figures as people read them; Kubernetes objects hold no floating-point numbers."""
     return {name: f"{value:.4g}" for name, value in sorted(metrics.items())}
-
-
-def _published(model: Parent, alias: str) -> int:
-    """The newest version that a run moved this alias to."""
-    text = model.annotations.get(PUBLISHED_PREFIX + alias, "")
-    return int(text) if text.isdecimal() else 0
 
 
 def _move(model: Parent, alias: str, version: int) -> Manifest:
