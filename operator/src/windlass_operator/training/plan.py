@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from windlass_core.contracts import ModelResult, VersionReference
 from windlass_core.resources import TrainingJobSpec, TrainingJobStatus
 from windlass_core.resources.common import ModelVersionReference
+from windlass_core.resources.model import OmittedFormat
 from windlass_core.resources.training_job import Workers
 from windlass_operator import conditions, diagnosis, jobs
 from windlass_operator.api import JOB, SERVICE, Manifest
@@ -171,9 +172,8 @@ class _Run:
         return Verdict("Unknown", refused.reason, refused.message, problem=True) if refused else None
 
     def _publish(self, dataset_version: int, result: ModelResult) -> Plan:
-        model = self.seen.model
-        step = publish.next_step(self.seen.parent, self.spec, dataset_version, result, model)
-        if step is not None or model is None:
+        step = publish.next_step(self.seen.parent, self.spec, dataset_version, result, self.seen.model)
+        if step is not None:
             verdict = Verdict("Unknown", "Publishing", f"Version {result.version.version} is being added to its Model.")
             return self.waiting(verdict, (step,), requeue_after=0.0)
         reference = ModelVersionReference(
@@ -187,15 +187,21 @@ class _Run:
                 "progress": progress.model_copy(update={"step": result.step, "eta": None}) if progress else None,
             }
         )
-        moved = f"; alias {self.spec.publish.alias} stands for it" if self.spec.publish.alias else ""
-        message = f"Version {reference.version} of Model {reference.name} is published{moved}."
-        return replace(self, status=after)._ended(Verdict("True", "Published", message))
+        hindered = promotion.hindrance(result.formats, result.omitted)
+        moved = self._alias_moved(reference.version, hindered)
+        return replace(self, status=after)._ended(promotion.of_run(reference, moved, hindered), moved)
+
+    def _alias_moved(self, version: int, hindered: OmittedFormat | None) -> Verdict | None:
+        alias, model = self.spec.publish.alias, self.seen.model
+        if alias is None or model is None:
+            return None
+        return promotion.of_published(alias, version, newest=publish.newest_by_runs(model, alias), hindered=hindered)
 
     def failed(self, verdict: Verdict) -> Plan:
         """The run ends without a version. Workers that still run are ended by the Job, which failed with the first of them."""
         return self._ended(verdict)
 
-    def _ended(self, verdict: Verdict) -> Plan:
+    def _ended(self, verdict: Verdict, alias_moved: Verdict | None = None) -> Plan:
         service = self.seen.service
         ours = service is not None and ownership(self.seen.parent, service) is Ownership.OURS
         drop = (
@@ -209,7 +215,7 @@ class _Run:
                 "workers": self.status.workers and self.status.workers.model_copy(update={"ready": 0}),
             }
         )
-        return replace(self, status=after)._settled(verdict, drop)
+        return replace(self, status=after)._settled(verdict, drop, alias_moved)
 
     def waiting(
         self,
@@ -224,14 +230,15 @@ class _Run:
         plan = self._settled(replace(verdict, status="Unknown"), actions)
         return replace(plan, requeue_after=requeue_after, endpoint=endpoint, refresh_secret=refresh_secret)
 
-    def _settled(self, verdict: Verdict, actions: tuple[Action, ...]) -> Plan:
+    def _settled(self, verdict: Verdict, actions: tuple[Action, ...], alias_moved: Verdict | None = None) -> Plan:
         generation = self.seen.parent.generation
+        verdicts = {SUCCEEDED: verdict}
+        if self.valid_spec and (alias := self.spec.publish.alias):
+            verdicts[promotion.ALIAS_MOVED] = alias_moved or promotion.of_unpublished(alias, verdict)
         after = self.status.model_copy(
             update={
                 "observed_generation": generation,
-                "conditions": conditions.settle(
-                    self.status.conditions, {SUCCEEDED: verdict}, generation=generation, now=self.context.now
-                ),
+                "conditions": conditions.settle(self.status.conditions, verdicts, generation=generation, now=self.context.now),
             }
         )
         notes: tuple[Note, ...] = conditions.notes(self.status.conditions, SUCCEEDED, verdict)

@@ -6,6 +6,7 @@ version they have. Says nothing of how an alias is written: see publish.py.
 
 from collections.abc import Collection, Sequence
 
+from windlass_core.resources.common import ModelVersionReference
 from windlass_core.resources.model import OmittedFormat
 from windlass_operator.conditions import Verdict
 
@@ -40,6 +41,22 @@ def of_published(alias: str, version: int, *, newest: int, hindered: OmittedForm
         return Verdict("False", hindered.reason, message, problem=True)
     message = f"Alias {alias} was moved to version {newest} by another run, and stays there because that is newer."
     return Verdict("False", "NewerVersionPublished", message)
+
+
+def of_run(version: ModelVersionReference, moved: Verdict | None, hindered: OmittedFormat | None) -> Verdict:
+    """What is to be said of a run that has published: it succeeded, also where its version takes no alias.
+
+    Args:
+        moved: what became of the alias, where one was asked for.
+        hindered: what `hindrance` says of the version.
+    """
+    published = f"Version {version.version} of Model {version.name} is published."
+    if moved is not None:
+        reason = "PublishedWithoutAlias" if moved.problem else "Published"
+        return Verdict("True", reason, f"{published} {moved.message}", moved.problem)
+    if hindered is not None:
+        return Verdict("True", "Published", f"{published} No service can load it. {hindered.message}", problem=True)
+    return Verdict("True", "Published", published)
 
 
 def of_unpublished(alias: str, succeeded: Verdict) -> Verdict:

@@ -16,6 +16,7 @@ from pydantic.alias_generators import to_camel
 
 from windlass_core.resources.common import API_GROUP_VERSION
 from windlass_core.resources.dataset import DatasetSpec
+from windlass_core.resources.model import OmittedFormat
 from windlass_core.resources.training_job import TrainingJobSpec
 
 RUN_SPEC_VARIABLE = "WINDLASS_RUN_SPEC"
@@ -141,6 +142,7 @@ class ModelResult(BaseModel):
     version: VersionReference
     bytes: int
     formats: list[str]
+    omitted: list[OmittedFormat] = Field(default_factory=list, description="Formats that could not be made, and why.")
     metrics: dict[str, float]
     step: int
     created_at: datetime

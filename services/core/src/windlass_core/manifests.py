@@ -12,6 +12,7 @@ from pydantic.alias_generators import to_camel
 
 from windlass_core.contracts import VersionReference
 from windlass_core.resources.dataset import DatasetSpec
+from windlass_core.resources.model import OmittedFormat
 from windlass_core.resources.training_job import TrainingJobSpec
 
 Task = Literal["classification", "regression"]
@@ -79,6 +80,7 @@ class ModelContent(ManifestModel):
     inputs: list[TensorDescription]
     outputs: list[TensorDescription]
     formats: dict[str, str] = Field(description="Format to path: safetensors, torch.export, onnx.")
+    omitted: list[OmittedFormat] = Field(default_factory=list, description="Formats that could not be made, and why.")
     metrics: dict[str, float] = Field(description="Figures on the test split.")
     onnx_max_abs_difference: float | None = Field(
         default=None, description="Largest absolute difference between ONNX Runtime and torch on a sample of the data."

@@ -48,6 +48,7 @@ def _content(run: TrainRun, data: Data, trained: Trained, metrics: dict[str, flo
         inputs=exported.inputs,
         outputs=exported.outputs,
         formats=exported.formats,
+        omitted=exported.omitted,
         metrics=metrics,
         onnx_max_abs_difference=exported.onnx_max_abs_difference,
         parameters=sum(parameter.numel() for parameter in trained.module.parameters()),

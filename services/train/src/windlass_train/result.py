@@ -16,6 +16,7 @@ def published_result(version: PublishedVersion) -> RunResult:
             version=version.reference,
             bytes=version.manifest.size,
             formats=list(content.formats),
+            omitted=content.omitted,
             metrics=content.metrics,
             step=content.step,
             created_at=version.manifest.created_at,

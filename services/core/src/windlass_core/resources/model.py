@@ -25,6 +25,14 @@ class ModelSpec(ResourceModel):
     )
 
 
+class OmittedFormat(StatusModel):
+    """A format that a version does not hold although its run tried to make it."""
+
+    format: str = Field(description="Name of the format, for example onnx.", max_length=64)
+    reason: str = Field(description="One stable CamelCase word that says why.", max_length=64)
+    message: str = Field(description="What happened and what to do, in a sentence or two.", max_length=512)
+
+
 class ModelVersion(StatusModel):
     """One version of the model."""
 
@@ -34,6 +42,9 @@ class ModelVersion(StatusModel):
     bytes: int = Field(description="Size of all its files.")
     formats: list[str] = Field(
         default_factory=list, description="Programs it holds: safetensors, torch.export, onnx.", max_length=8
+    )
+    omitted: list[OmittedFormat] = Field(
+        default_factory=list, description="Formats that could not be made, and why.", max_length=8
     )
     metrics: dict[str, str] = Field(default_factory=dict, description="Figures on the test split.")
     job: str = Field(description="TrainingJob that made it.")
