@@ -13,13 +13,16 @@ from prometheus_client import CollectorRegistry
 
 from windlass_core.errors import Unavailable
 from windlass_infer.batcher import Batcher
-from windlass_infer.engine import EngineSignature, Floats, Outputs
+from windlass_infer.engine import Arrays, EngineSignature, TensorSignature
 from windlass_infer.errors import Overloaded, PredictionFailed
 from windlass_infer.metrics import Measurements
 from windlass_infer.predictor import ServedVersion
 
 POISON = 666.0
 DEADLINE_SECONDS = 10
+SIGNATURE = EngineSignature(
+    inputs=(TensorSignature("features", "FP32", (-1, 1)),), outputs=(TensorSignature("doubled", "FP32", (-1, 1)),)
+)
 
 
 @dataclass
@@ -32,9 +35,12 @@ class HeldEngine:
     lost_rows: int = 0
     closed: bool = False
     name: str = "held"
-    signature: EngineSignature = field(default_factory=lambda: EngineSignature(features=1, outputs={"doubled": 1}))
+    variant: str = "held"
+    platform: str = "held"
+    signature: EngineSignature = SIGNATURE
 
-    def run(self, features: Floats) -> Outputs:
+    def run(self, inputs: Arrays) -> Arrays:
+        features = inputs["features"]
         self.batches.append(len(features))
         self.entered.set()
         assert self.go.wait(DEADLINE_SECONDS)
@@ -55,10 +61,10 @@ class Bench:
         version = ServedVersion("m", 1, "sha256:00", "m")
         self.batcher = Batcher(self.engine, Measurements.register(version, "held", self.registry), **options)
 
-    def ask(self, *values: float) -> "asyncio.Future[Outputs]":
-        return self.batcher.submit(np.array(values, dtype=np.float32).reshape(-1, 1))
+    def ask(self, *values: float) -> "asyncio.Future[Arrays]":
+        return self.batcher.submit({"features": np.array(values, dtype=np.float32).reshape(-1, 1)}, len(values))
 
-    async def occupy(self) -> "asyncio.Future[Outputs]":
+    async def occupy(self) -> "asyncio.Future[Arrays]":
         """Ask for one row and wait until the engine has taken it."""
         future = self.ask(0)
         assert await asyncio.to_thread(self.engine.entered.wait, DEADLINE_SECONDS)
@@ -79,7 +85,7 @@ def doubled(*values: float) -> list[list[float]]:
     return [[2 * value] for value in values]
 
 
-async def answer(future: "asyncio.Future[Outputs]") -> list[list[float]]:
+async def answer(future: "asyncio.Future[Arrays]") -> list[list[float]]:
     rows: list[list[float]] = (await future)["doubled"].tolist()
     return rows
 

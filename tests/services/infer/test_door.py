@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from windlass_infer.app import create
 from windlass_infer.batcher import Batcher
-from windlass_infer.engine import Floats, Outputs
+from windlass_infer.engine import Arrays
 from windlass_infer.intake import Intake
 from windlass_infer.service import Service
 
@@ -74,13 +74,13 @@ class HeldEngine:
         self.rows: list[int] = []
         self.error: Exception | None = None
 
-    def run(self, features: Floats) -> Outputs:
-        self.rows.append(len(features))
+    def run(self, inputs: Arrays) -> Arrays:
+        self.rows.append(len(inputs["features"]))
         self.entered.set()
         assert self.go.wait(DEADLINE_SECONDS)
         if self.error:
             raise self.error
-        outputs: Outputs = self.engine.run(features)
+        outputs: Arrays = self.engine.run(inputs)
         return outputs
 
     def close(self) -> None:

@@ -59,7 +59,7 @@ def answered_or_refused(loaded: LoadedModel, read: Read, body: bytes, headers: d
     """Any exception but a refusal of the request fails the test."""
     try:
         question = read(loaded.predictor, body, headers or {})
-        status = 200 if question.answer(loaded.engine.run(question.features)).body else 0
+        status = 200 if question.answer(loaded.engine.run(question.inputs)).body else 0
     except WindlassError as refusal:
         status = refusal.http_status if refusal.message else 0
     assert status in (200, 400, 422)

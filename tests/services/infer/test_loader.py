@@ -25,9 +25,9 @@ def path_in_store(shelf: Any, published: Any, name: str) -> Path:
     [
         ({"program": b"no program"}, "ONNX Runtime cannot load model.onnx"),
         ({"program": b""}, "ONNX Runtime cannot load model.onnx"),
-        ({"program": "width"}, "the program takes 2 features, but the transform makes 3"),
-        ({"program": "output"}, "must answer probabilities [rows, 3], but answers logits [rows, 3]"),
-        ({"program": "classes"}, "must answer probabilities [rows, 3], but answers probabilities [rows, 2]"),
+        ({"program": "width"}, "the program takes features FP32 [rows, 2], but the transform makes FP32 [rows, 3]"),
+        ({"program": "output"}, "must answer probabilities FP32 [rows, 3], but answers logits FP32 [rows, 3]"),
+        ({"program": "classes"}, "must answer probabilities FP32 [rows, 3], but answers probabilities FP32 [rows, 2]"),
         ({"program": "infinite"}, "the model answers no finite number"),
         ({"transform": b"{}"}, "its transform.json cannot be read by this release: Field required"),
         ({"formats": {"torch.export": "model.pt2"}}, "has the formats torch.export, but this server runs onnx"),

@@ -10,7 +10,7 @@ import pytest
 
 from windlass_core.errors import BadData, WindlassError
 from windlass_infer.datatypes import DATATYPES, Tensor
-from windlass_infer.engine import Outputs
+from windlass_infer.engine import Arrays
 from windlass_infer.errors import BadRequest, PredictionNotFinite
 from windlass_infer.loader import LoadedModel, load
 from windlass_infer.openapi import example_request
@@ -40,7 +40,7 @@ class Asked:
     def ask(self, read: Read, body: bytes | dict[str, Any], headers: dict[bytes, bytes] | None = None) -> Encoded:
         content = body if isinstance(body, bytes) else orjson.dumps(body)
         question = read(self.loaded.predictor, content, headers or {})
-        return question.answer(self.loaded.engine.run(question.features))
+        return question.answer(self.loaded.engine.run(question.inputs))
 
     def predict(self, rows: list[Any]) -> dict[str, Any]:
         answer: dict[str, Any] = orjson.loads(self.ask(read_predict, {"instances": rows}).body)
@@ -304,7 +304,7 @@ def test_columns_may_be_of_one_dimension_or_two(mixed: Asked) -> None:
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf], ids=["NaN", "infinity"])
 def test_an_answer_that_is_not_finite_is_an_error_that_names_the_row(numbers: Asked, bad: float) -> None:
-    outputs: Outputs = {"probabilities": np.array([[0.1, 0.2, 0.7], [0.1, bad, 0.2]], dtype=np.float32)}
+    outputs: Arrays = {"probabilities": np.array([[0.1, 0.2, 0.7], [0.1, bad, 0.2]], dtype=np.float32)}
     question = read_predict(numbers.loaded.predictor, orjson.dumps({"instances": [GOOD, GOOD]}), {})
     with pytest.raises(PredictionNotFinite, match="row 1"):
         question.answer(outputs)

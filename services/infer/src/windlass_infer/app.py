@@ -18,9 +18,10 @@ from windlass_core import __version__
 from windlass_core.errors import NotFound, WindlassError
 from windlass_core.serving import create_app, json_response, problem_response
 from windlass_infer.door import Door, refuse_v2
+from windlass_infer.engine import TensorSignature
 from windlass_infer.intake import MAX_BODY_BYTES, Intake
 from windlass_infer.openapi import inference_paths
-from windlass_infer.predictor import Predictor, TensorSignature
+from windlass_infer.predictor import Predictor
 from windlass_infer.protocol import EXTENSIONS
 from windlass_infer.schemas import (
     ColumnAnswer,

@@ -8,7 +8,7 @@ more. On a CPU waiting only adds latency; batches grow by themselves while the e
     _answer  (engine thread)   run it; if that raises, run each request alone, so that only the guilty one fails
     _deliver (event loop)      rows back to the futures of those who sent them
 
-Everything counted is counted on the event loop, so there is no lock. Knows no protocol and no model, only rows of features.
+Everything counted is counted on the event loop, so there is no lock. Knows no protocol and no model, only rows of named arrays.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from threading import Thread
 import numpy as np
 
 from windlass_core.errors import Unavailable
-from windlass_infer.engine import Engine, Floats, Outputs
+from windlass_infer.engine import Arrays, Engine
 from windlass_infer.errors import Overloaded, PredictionFailed
 from windlass_infer.metrics import Measurements
 
@@ -36,15 +36,16 @@ RETRY_AFTER_SECONDS = 1
 
 log = logging.getLogger(__name__)
 
-Answer = Outputs | Exception
+Answer = Arrays | Exception
 
 
 @dataclass(slots=True)
 class _Waiting:
     """One request in the queue."""
 
-    features: Floats
-    future: "asyncio.Future[Outputs]"
+    inputs: Arrays
+    rows: int
+    future: "asyncio.Future[Arrays]"
     since: float
 
 
@@ -71,11 +72,12 @@ class Batcher:
         self._thread = Thread(target=self._work, name="engine", daemon=True)
         self._thread.start()
 
-    def submit(self, features: Floats) -> "asyncio.Future[Outputs]":
+    def submit(self, inputs: Arrays, rows: int) -> "asyncio.Future[Arrays]":
         """Queue rows for the engine.
 
         Args:
-            features: float32 of shape [rows, features], at least one row.
+            inputs: every input of the engine's signature.
+            rows: how many rows each of them has, at least one.
 
         Returns:
             A future of the outputs for just these rows. It fails with PredictionFailed when the engine raises for them.
@@ -88,12 +90,11 @@ class Batcher:
         """
         if self._closed:
             raise Unavailable("this server is stopping; send the request again")
-        rows = len(features)
         if self._rows_in_flight >= self._max_waiting_rows:
             raise Overloaded(f"{self._rows_in_flight} rows wait already; try again in {RETRY_AFTER_SECONDS} s")
-        future: asyncio.Future[Outputs] = self._loop.create_future()
+        future: asyncio.Future[Arrays] = self._loop.create_future()
         self._count(rows)
-        self._queue.put(_Waiting(features, future, time.perf_counter()))
+        self._queue.put(_Waiting(inputs, rows, future, time.perf_counter()))
         return future
 
     async def close(self) -> None:
@@ -119,23 +120,22 @@ class Batcher:
                 waiting = self._held.pop() if self._held else self._queue.get(block=not batch)
             except Empty:
                 return batch
-            if waiting is None or (batch and rows + len(waiting.features) > self._max_batch_rows):
+            if waiting is None or (batch and rows + waiting.rows > self._max_batch_rows):
                 # The end, when it comes behind other requests, is found again by the next call.
                 if batch:
                     self._held.append(waiting)
                 return batch
             batch.append(waiting)
-            rows += len(waiting.features)
+            rows += waiting.rows
 
     def _answer(self, batch: Sequence[_Waiting]) -> Sequence[Answer]:
         started = time.perf_counter()
         for waiting in batch:
             self._measurements.queue_seconds.observe(started - waiting.since)
-        sizes = [len(waiting.features) for waiting in batch]
+        sizes = [waiting.rows for waiting in batch]
         self._measurements.batch_rows.observe(sum(sizes))
         try:
-            joined = batch[0].features if len(batch) == 1 else np.concatenate([waiting.features for waiting in batch])
-            answers: Sequence[Answer] = _split(self._run(joined), sizes)
+            answers: Sequence[Answer] = _split(self._run(_joined(batch), sum(sizes)), sizes)
         except Exception as error:  # noqa: BLE001  # an engine may raise anything, and the thread must live
             answers = self._failed(batch, error)
         self._measurements.compute_seconds.observe(time.perf_counter() - started)
@@ -151,26 +151,26 @@ class Batcher:
 
     def _answer_alone(self, waiting: _Waiting) -> Answer:
         try:
-            return self._run(waiting.features)
+            return self._run(waiting.inputs, waiting.rows)
         except Exception as error:  # noqa: BLE001  # as above
             return self._failed([waiting], error)[0]
 
-    def _run(self, features: Floats) -> Outputs:
+    def _run(self, inputs: Arrays, rows: int) -> Arrays:
         """The engine's outputs, in pieces of at most `max_batch_rows`; each must have as many rows as went in."""
         pieces = [
-            self._engine.run(features[start : start + self._max_batch_rows])
-            for start in range(0, len(features), self._max_batch_rows)
+            self._engine.run({name: values[start : start + self._max_batch_rows] for name, values in inputs.items()})
+            for start in range(0, rows, self._max_batch_rows)
         ]
         outputs = pieces[0]
         if len(pieces) > 1:
             outputs = {name: np.concatenate([piece[name] for piece in pieces]) for name in outputs}
         for name, values in outputs.items():
-            if len(values) != len(features):
-                raise ValueError(f"output '{name}' has {len(values)} rows for {len(features)} rows of input")
+            if len(values) != rows:
+                raise ValueError(f"output '{name}' has {len(values)} rows for {rows} rows of input")
         return outputs
 
     def _deliver(self, batch: Sequence[_Waiting], wanted: Sequence[_Waiting], answers: Sequence[Answer]) -> None:
-        self._count(-sum(len(waiting.features) for waiting in batch))
+        self._count(-sum(waiting.rows for waiting in batch))
         for waiting, answer in zip(wanted, answers, strict=True):
             if waiting.future.done():
                 continue
@@ -184,7 +184,14 @@ class Batcher:
         self._measurements.rows_in_flight.set(self._rows_in_flight)
 
 
-def _split(outputs: Outputs, sizes: Sequence[int]) -> list[Outputs]:
+def _joined(batch: Sequence[_Waiting]) -> Arrays:
+    """The rows of all requests below one another."""
+    if len(batch) == 1:
+        return batch[0].inputs
+    return {name: np.concatenate([waiting.inputs[name] for waiting in batch]) for name in batch[0].inputs}
+
+
+def _split(outputs: Arrays, sizes: Sequence[int]) -> list[Arrays]:
     """The rows of each request, in the order of the batch."""
     if len(sizes) == 1:
         return [outputs]

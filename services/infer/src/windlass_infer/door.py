@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from windlass_core.errors import WindlassError
 from windlass_core.serving import json_response, problem_response
 from windlass_infer.batcher import RETRY_AFTER_SECONDS
-from windlass_infer.engine import Outputs
+from windlass_infer.engine import Arrays
 from windlass_infer.errors import MethodNotAllowed, Overloaded
 from windlass_infer.intake import Intake
 from windlass_infer.protocol import Encoded
@@ -121,7 +121,7 @@ class Door:
             if len(body) > LARGE_BODY_BYTES:
                 return await self._answer_large(route, serving, body, headers, receive)
             question = route.read(serving.predictor, body, headers)
-            return question.answer(await _outputs(serving.batcher.submit(question.features), receive))
+            return question.answer(await _outputs(serving.batcher.submit(question.inputs, question.rows), receive))
         finally:
             slot.leave()
 
@@ -130,11 +130,11 @@ class Door:
     ) -> Encoded:
         loop = asyncio.get_running_loop()
         question = await loop.run_in_executor(self._large, route.read, serving.predictor, body, headers)
-        outputs = await _outputs(serving.batcher.submit(question.features), receive)
+        outputs = await _outputs(serving.batcher.submit(question.inputs, question.rows), receive)
         return await loop.run_in_executor(self._large, question.answer, outputs)
 
 
-async def _outputs(future: "asyncio.Future[Outputs]", receive: Receive) -> Outputs:
+async def _outputs(future: "asyncio.Future[Arrays]", receive: Receive) -> Arrays:
     """The engine's outputs; ClientDisconnect when the client leaves while it waits."""
     watcher: asyncio.Task[None] | None = None
 
@@ -155,7 +155,7 @@ async def _outputs(future: "asyncio.Future[Outputs]", receive: Receive) -> Outpu
             watcher.cancel()
 
 
-async def _cancel_when_gone(future: "asyncio.Future[Outputs]", receive: Receive) -> None:
+async def _cancel_when_gone(future: "asyncio.Future[Arrays]", receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     future.cancel()

@@ -1,31 +1,42 @@
 """What runs a model's program: the few methods that the rest of the service knows of an engine.
 
-An engine is used by one thread at a time, the batcher's. It takes rows of float32 features and gives back one array a named
-output, with as many rows. Knows no requests, no columns and no store.
+An engine is used by one thread at a time. It takes named tensors that all have the same number of rows and gives back named
+tensors with as many. Knows no requests, no columns and no store.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
-Outputs = Mapping[str, Floats]
+Array = NDArray[Any]
+# Tensors by name. All have the same number of rows, which is the first dimension.
+Arrays = Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class TensorSignature:
+    """One input or output: `datatype` is its name in the Open Inference Protocol, for example FP32.
+
+    The first dimension of `shape` is -1, the rows; a further -1 is a dimension that each request chooses.
+    """
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+    def __str__(self) -> str:
+        sizes = ", ".join("rows" if not index else "any" if size < 0 else str(size) for index, size in enumerate(self.shape))
+        return f"{self.name} {self.datatype} [{sizes}]"
 
 
 @dataclass(frozen=True)
 class EngineSignature:
-    """What the program takes and gives.
+    """What a program takes and gives."""
 
-    `features` is the width of its one input, float32 of shape [rows, features]; `outputs` maps each output's name to its width,
-    float32 of shape [rows, width].
-    """
-
-    features: int
-    outputs: Mapping[str, int]
+    inputs: tuple[TensorSignature, ...]
+    outputs: tuple[TensorSignature, ...]
 
 
 class Engine(Protocol):
@@ -33,25 +44,26 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """What V2 metadata calls the platform, for example onnxruntime_onnx."""
+        """The engine in the words of a spec: onnxruntime, openvino or torch."""
+
+    @property
+    def variant(self) -> str:
+        """What exactly runs, for example openvino-bf16; in metrics, in the log and in the figures of a version."""
+
+    @property
+    def platform(self) -> str:
+        """What V2 metadata calls it, for example onnxruntime_onnx."""
 
     @property
     def signature(self) -> EngineSignature:
         """What the program takes and gives."""
 
-    def run(self, features: Floats) -> Outputs:
-        """All outputs for `features`, float32 of shape [rows, signature.features] with at least one row.
+    def run(self, inputs: Arrays) -> Arrays:
+        """All outputs for all inputs of the signature, each of its datatype and shape, with at least one row.
 
         Raises:
-            Exception: whatever the program raises; the batcher decides whose fault it was.
+            Exception: whatever the program raises; the caller decides whose fault it was.
         """
 
     def close(self) -> None:
         """Give back what the program holds. The engine is not used afterwards."""
-
-
-class EngineLoader(Protocol):
-    """Makes an engine of one format from the file that holds the program."""
-
-    def __call__(self, program: Path) -> Engine:
-        """The engine. Raises BadData with reason ModelLoadFailed when the file is no program that it can run."""

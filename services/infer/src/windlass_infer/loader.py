@@ -20,8 +20,8 @@ from windlass_core.manifests import ModelContent
 from windlass_core.registry import PublishedVersion, Registry
 from windlass_core.store import Store
 from windlass_infer.batcher import MAX_BATCH_ROWS
-from windlass_infer.engine import Engine, EngineLoader
-from windlass_infer.onnx_runtime import OnnxRuntimeEngine
+from windlass_infer.engine import Engine
+from windlass_infer.engines.onnx_runtime import OnnxRuntimeEngine
 from windlass_infer.predictor import Predictor, ServedVersion
 from windlass_preprocess.transform import Transform
 
@@ -29,7 +29,7 @@ MODEL_LOAD_FAILED = "ModelLoadFailed"
 TRANSFORM = "transform.json"
 
 # Formats of a version that an engine here runs, the preferred first.
-ENGINES: Mapping[str, EngineLoader] = {"onnx": OnnxRuntimeEngine}
+ENGINES: Mapping[str, Callable[[Path], Engine]] = {"onnx": OnnxRuntimeEngine}
 
 # The store has retried for a while already when it says Unavailable; these pauses come on top, so that a store that is coming
 # back is not met by all pods at once.
@@ -138,8 +138,7 @@ def _transform(published: PublishedVersion) -> Transform:
 def _warm_up(predictor: Predictor, engine: Engine) -> None:
     """A real inference of one row and of a full batch: memory is taken and kernels are chosen before the first caller comes."""
     for rows in (1, MAX_BATCH_ROWS):
-        features = predictor.features_of_rows([predictor.example_row()] * rows)
-        predictor.check(engine.run(features), rows)
+        predictor.check(engine.run(predictor.example_arrays(rows)), rows)
 
 
 def _title(spec: InferServe) -> str:

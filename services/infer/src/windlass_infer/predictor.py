@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from windlass_core.errors import BadData
 from windlass_core.manifests import ModelContent
 from windlass_infer.datatypes import BOOL, BYTES, NUMERIC, Tensor
-from windlass_infer.engine import EngineSignature, Floats, Outputs
+from windlass_infer.engine import Arrays, EngineSignature, TensorSignature
 from windlass_infer.errors import BadRequest, PredictionNotFinite
 from windlass_infer.protocol import RawInput
 from windlass_preprocess.features import CategoricalFeature, ClassLabel, Feature, NumericFeature
@@ -36,6 +36,9 @@ _PLAIN = frozenset({"int64", "float64"})
 _DATATYPES = {"int64": "INT64", "float64": "FP64", "bool": BOOL, "string": BYTES, "date": BYTES, "timestamp": BYTES}
 
 
+Floats = NDArray[np.float32]
+
+
 @dataclass(frozen=True)
 class ServedVersion:
     """Which version answers: the name it answers under, its number and digest, and the Model it is of."""
@@ -44,15 +47,6 @@ class ServedVersion:
     number: int
     digest: str
     model: str
-
-
-@dataclass(frozen=True)
-class TensorSignature:
-    """One V2 input or output. `shape` has -1 for the rows."""
-
-    name: str
-    datatype: str
-    shape: tuple[int, ...]
 
 
 class Predictor:
@@ -73,6 +67,7 @@ class Predictor:
         self._output = PROBABILITIES if self.task == "classification" else PREDICTION
         self._width = len(self.classes) if self.task == "classification" else 1
         self._fits(content, signature)
+        self._input = signature.inputs[0].name
 
     @cached_property
     def numeric(self) -> bool:
@@ -110,11 +105,15 @@ class Predictor:
         """A row that this version answers: ordinary values, not taken from the data."""
         return {feature.column: _example(feature) for feature in self.transform.features}
 
-    def features_of_rows(self, rows: Sequence[Instance]) -> Floats:
-        """Features of rows by name or in the order of the columns. Raises BadData, naming row and column."""
-        return self.transform.apply_rows(rows)
+    def example_arrays(self, rows: int) -> Arrays:
+        """What the engine is given for `rows` times the example row."""
+        return self.arrays_of_rows([self.example_row()] * rows)
 
-    def features_of_tensors(self, tensors: Sequence[Tensor]) -> Floats:
+    def arrays_of_rows(self, rows: Sequence[Instance]) -> Arrays:
+        """Features of rows by name or in the order of the columns. Raises BadData, naming row and column."""
+        return {self._input: self.transform.apply_rows(rows)}
+
+    def arrays_of_tensors(self, tensors: Sequence[Tensor]) -> Arrays:
         """Features of V2 inputs.
 
         Raises:
@@ -128,10 +127,13 @@ class Predictor:
         if missing := [name for name in expected if name not in given]:
             raise BadRequest(f"input '{missing[0]}' is missing; this model takes {_listed(expected)}")
         if self.numeric:
-            return self.transform.apply_matrix(_matrix(given[FEATURES], expected[FEATURES]))
-        return self.transform.apply_columns({name: _column(given[name], signature) for name, signature in expected.items()})
+            features = self.transform.apply_matrix(_matrix(given[FEATURES], expected[FEATURES]))
+        else:
+            columns = {name: _column(given[name], signature) for name, signature in expected.items()}
+            features = self.transform.apply_columns(columns)
+        return {self._input: features}
 
-    def check(self, outputs: Outputs, rows: int) -> Floats:
+    def check(self, outputs: Arrays, rows: int) -> Floats:
         """The model's answer for `rows` rows, [rows, width].
 
         Raises:
@@ -175,13 +177,17 @@ class Predictor:
             raise BadData(f"the manifest says {self.task}, but the transform's label is of another kind")
         if self.task == "classification" and content.classes is not None and tuple(content.classes) != self.classes:
             raise BadData("the classes of the manifest are not those of the transform")
-        if signature.features != self.transform.feature_count:
-            raise BadData(
-                f"the program takes {signature.features} features, but the transform makes {self.transform.feature_count}"
-            )
-        if signature.outputs.get(self._output) != self._width:
-            found = ", ".join(f"{name} [rows, {width}]" for name, width in signature.outputs.items())
-            raise BadData(f"the program must answer {self._output} [rows, {self._width}], but answers {found}")
+        expected = f"FP32 [rows, {self.transform.feature_count}]"
+        takes = [(tensor.datatype, tensor.shape) for tensor in signature.inputs]
+        if takes != [("FP32", (-1, self.transform.feature_count))]:
+            raise BadData(f"the program takes {_shown(signature.inputs)}, but the transform makes {expected}")
+        answer = TensorSignature(self._output, "FP32", (-1, self._width))
+        if answer not in signature.outputs:
+            raise BadData(f"the program must answer {answer}, but answers {_shown(signature.outputs)}")
+
+
+def _shown(tensors: Sequence[TensorSignature]) -> str:
+    return ", ".join(map(str, tensors)) or "nothing"
 
 
 def _matrix(tensor: Tensor, signature: TensorSignature) -> NDArray[Any]:

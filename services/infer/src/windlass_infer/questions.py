@@ -1,9 +1,9 @@
-"""The two ways to ask, as pure translations: a body becomes features and a way to write the answer, the answer becomes a body.
+"""The two ways to ask, as pure translations: a body becomes arrays and a way to write the answer, the answer becomes a body.
 
     predict   {"instances": [...]} in, {"predictions": [...], ...} out
     infer     the Open Inference Protocol v2, JSON or binary
 
-Knows no HTTP framework and no queue: `door.py` reads the bodies and has the features computed.
+Knows no HTTP framework and no queue: `door.py` reads the bodies and has the arrays computed.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,9 +14,9 @@ import numpy as np
 import orjson
 
 from windlass_infer.datatypes import shown
-from windlass_infer.engine import Floats, Outputs
+from windlass_infer.engine import Arrays
 from windlass_infer.errors import BadRequest
-from windlass_infer.predictor import Predictor
+from windlass_infer.predictor import Floats, Predictor
 from windlass_infer.protocol import HEADER_LENGTH, JSON_TYPE, Encoded, encode_response, parse_json, parse_request
 
 INSTANCES = "instances"
@@ -25,10 +25,11 @@ _HEADER_LENGTH_KEY = HEADER_LENGTH.lower().encode()
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a caller asks: rows for the engine, and how the caller wants the answer written."""
+    """What a caller asks: so many rows for the engine, and how the caller wants the answer written."""
 
-    features: Floats
-    answer: Callable[[Outputs], Encoded]
+    inputs: Arrays
+    rows: int
+    answer: Callable[[Arrays], Encoded]
 
 
 # Body and headers (lower-case names, as ASGI gives them) to a question. Raises BadRequest and BadData.
@@ -48,12 +49,12 @@ def read_predict(predictor: Predictor, body: bytes, _headers: Mapping[bytes, byt
     rows = document.get(INSTANCES)
     if not isinstance(rows, list) or not rows:
         raise BadRequest(f'"{INSTANCES}" must be a list of at least one row, each an object by column name or a list of values')
-    features = predictor.features_of_rows(rows)
+    inputs = predictor.arrays_of_rows(rows)
 
-    def answer(outputs: Outputs) -> Encoded:
-        return _predictions(predictor, predictor.check(outputs, len(features)))
+    def answer(outputs: Arrays) -> Encoded:
+        return _predictions(predictor, predictor.check(outputs, len(rows)))
 
-    return Question(features, answer)
+    return Question(inputs, len(rows), answer)
 
 
 def read_infer(predictor: Predictor, body: bytes, headers: Mapping[bytes, bytes]) -> Question:
@@ -66,10 +67,11 @@ def read_infer(predictor: Predictor, body: bytes, headers: Mapping[bytes, bytes]
     length = headers.get(_HEADER_LENGTH_KEY)
     request = parse_request(body, None if length is None else length.decode("latin-1"), predictor.raw_input)
     selected = request.selected(predictor.output_names)
-    features = predictor.features_of_tensors(request.inputs)
+    inputs = predictor.arrays_of_tensors(request.inputs)
+    rows = len(next(iter(inputs.values())))
 
-    def answer(outputs: Outputs) -> Encoded:
-        checked = predictor.check(outputs, len(features))
+    def answer(outputs: Arrays) -> Encoded:
+        checked = predictor.check(outputs, rows)
         return encode_response(
             [(predictor.tensor(output.name, checked), output.binary) for output in selected],
             model=predictor.version.name,
@@ -77,7 +79,7 @@ def read_infer(predictor: Predictor, body: bytes, headers: Mapping[bytes, bytes]
             identifier=request.id,
         )
 
-    return Question(features, answer)
+    return Question(inputs, rows, answer)
 
 
 def _predictions(predictor: Predictor, answer: Floats) -> Encoded:

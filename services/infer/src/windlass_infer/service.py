@@ -84,7 +84,7 @@ class Service:
         try:
             folder = Path(tempfile.mkdtemp(prefix="windlass-model-"))
             loaded = load_patient(self.spec, self._open_store, folder, say=self._say)
-            measurements = Measurements.register(loaded.predictor.version, loaded.engine.name, self._registry)
+            measurements = Measurements.register(loaded.predictor.version, loaded.engine.platform, self._registry)
         except WindlassError as error:
             self.failure = error
         except Exception as error:
@@ -96,7 +96,7 @@ class Service:
 
     def _begin(self, loaded: LoadedModel, measurements: Measurements) -> None:
         batcher = Batcher(loaded.engine, measurements)
-        self._serving = Serving(loaded.predictor, batcher, measurements, loaded.engine.name)
+        self._serving = Serving(loaded.predictor, batcher, measurements, loaded.engine.platform)
 
     def _say(self, sentence: str) -> None:
         self._waiting_for = sentence
