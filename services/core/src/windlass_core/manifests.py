@@ -16,6 +16,13 @@ from windlass_core.resources.model import OmittedFormat
 from windlass_core.resources.training_job import TrainingJobSpec
 
 Task = Literal["classification", "regression"]
+# Names of element types, as the Open Inference Protocol v2 has them.
+TensorDatatype = Literal[
+    "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64", "BYTES"
+]
+
+# Names of the arrays in the sample of a Model version, a numpy archive: the prefix and the name of the input or output.
+SAMPLE_INPUT, SAMPLE_OUTPUT = "input:", "output:"
 
 
 class ManifestModel(BaseModel):
@@ -66,31 +73,37 @@ class TensorDescription(ManifestModel):
     """One input or output of the exported program."""
 
     name: str
-    datatype: Literal["FP32"] = "FP32"
-    shape: list[int] = Field(description="Shape; -1 stands for the batch.")
+    datatype: TensorDatatype = "FP32"
+    shape: list[int] = Field(description="Shape; the first is -1, the batch, and a further -1 a size that each request chooses.")
 
 
 class ModelContent(ManifestModel):
-    """What a Model version holds."""
+    """What a Model version holds: a program, and for one that a TrainingJob made of a Dataset also what its tensors mean.
 
-    task: Task
-    recipe: str
-    label: str
+    A version without `task` and transform is a tensor version: it is served by its tensors alone.
+    """
+
+    task: Task | None = None
+    recipe: str | None = None
+    label: str | None = None
     classes: list[bool | int | str] | None = Field(default=None, description="Classes in the order of the probabilities.")
     inputs: list[TensorDescription]
     outputs: list[TensorDescription]
-    formats: dict[str, str] = Field(description="Format to path: safetensors, torch.export, onnx.")
+    formats: dict[str, str] = Field(description="Format to path: safetensors, torch.export, onnx, onnx-int8, aot-inductor.")
     omitted: list[OmittedFormat] = Field(default_factory=list, description="Formats that could not be made, and why.")
-    metrics: dict[str, float] = Field(description="Figures on the test split.")
+    sample: str | None = Field(
+        default=None, description="Path of example inputs and of what eager torch answered to them, as SAMPLE_INPUT says."
+    )
+    metrics: dict[str, float] = Field(default_factory=dict, description="Figures on the test split.")
     onnx_max_abs_difference: float | None = Field(
         default=None, description="Largest absolute difference between ONNX Runtime and torch on a sample of the data."
     )
     parameters: int = Field(ge=0, description="Number of trained weights.")
-    step: int = Field(ge=0, description="Updates done.")
-    dataset: VersionReference
-    job: str = Field(description="TrainingJob that made it.")
-    job_uid: str
-    spec: TrainingJobSpec
+    step: int = Field(default=0, ge=0, description="Updates done.")
+    dataset: VersionReference | None = Field(default=None, description="Dataset version that it learned from.")
+    job: str | None = Field(default=None, description="TrainingJob that made it.")
+    job_uid: str | None = None
+    spec: TrainingJobSpec | None = None
     made_with: dict[str, str] = Field(default_factory=dict, description="Versions of torch, onnx, onnxruntime and windlass.")
 
 
