@@ -20,7 +20,7 @@ RIDGE = 0.25
 # Share of batches that the margin covers, its step, and its bounds. Below the share most callers would be promised too much;
 # above the upper bound the machine is too unsteady to promise anything, and refusing more would not help.
 COVERED = 0.95
-MARGIN_STEP = 0.05
+MARGIN_STEP = 0.02
 MARGIN_BOUNDS = (1.0, 3.0)
 # So many batches in a row beyond this ratio are a change of the machine, not noise: at 5 % noise it does not happen by chance.
 CHANGE_BATCHES = 8

@@ -1,0 +1,136 @@
+"""Whose turn it is among lanes that share one engine thread, and whether a request that comes now can be answered in time.
+
+Lanes share the engine by the time they are predicted to take, not by requests: each has a clock of its own that advances by
+what its batches take, and the lane whose clock is furthest behind goes next (start-time fair queueing; Goyal, Vin and Cheng,
+1996). Batch work waits until no lane has an interactive request. Admission answers by the same figures: what is ahead, at the
+pace that the lanes leave one another, against the deadline.
+
+Knows no clock, no thread and no engine.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Generic
+
+from windlass_infer.scheduling.costs import CostModel
+from windlass_infer.scheduling.queue import Item, LaneQueue, Priority, Taken, Work
+
+# What is asked to wait is not asked to come back sooner; clients count in whole seconds.
+LEAST_RETRY_SECONDS = 1
+# Nobody is sent away for longer: by then the figures are others.
+MOST_RETRY_SECONDS = 60
+
+
+class SchedulerLane(Generic[Item]):
+    """One lane: its queue, its costs, and how much of the engine it has had."""
+
+    def __init__(self, costs: CostModel, max_batch_rows: int) -> None:
+        self.costs = costs
+        self.queue: LaneQueue[Item] = LaneQueue(costs, max_batch_rows)
+        self.clock = 0.0  # seconds of the engine, as predicted, since the scheduler began
+
+
+@dataclass(frozen=True, slots=True)
+class Turn(Generic[Item]):
+    """What happens next: `taken` of `lane`; its pieces are empty when all that waited there is late."""
+
+    lane: SchedulerLane[Item]
+    taken: Taken[Item]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a request is not queued, in figures for a sentence.
+
+    `seconds` until it would be answered, `retry_after` whole seconds until one like it probably would be in time.
+    """
+
+    seconds: float
+    retry_after: int
+
+
+class Scheduler(Generic[Item]):
+    """The lanes of one engine thread, which computes one batch at a time."""
+
+    def __init__(self) -> None:
+        self._lanes: list[SchedulerLane[Item]] = []
+        self._clock = 0.0
+        self._running: SchedulerLane[Item] | None = None
+        self._running_until = 0.0
+
+    def add(self, costs: CostModel, max_batch_rows: int) -> SchedulerLane[Item]:
+        """A new lane."""
+        lane: SchedulerLane[Item] = SchedulerLane(costs, max_batch_rows)
+        self._lanes.append(lane)
+        return lane
+
+    def remove(self, lane: SchedulerLane[Item]) -> None:
+        """Forget a lane, whose queue is empty."""
+        self._lanes.remove(lane)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing runs and nothing waits."""
+        return self._running is None and not any(lane.queue for lane in self._lanes)
+
+    def queue(self, lane: SchedulerLane[Item], work: Work[Item]) -> None:
+        """Queue a request."""
+        if not lane.queue:
+            # A lane that slept does not come back with a claim to all the time that it did not use.
+            lane.clock = max(lane.clock, self._clock)
+        lane.queue.add(work)
+
+    def next(self, now: float) -> Turn[Item] | None:
+        """The next batch, of the lane whose turn it is; None when nothing waits. `finished` must follow when it has pieces."""
+        waiting = [lane for lane in self._lanes if lane.queue]
+        if not waiting:
+            return None
+        lane = min(waiting, key=lambda lane: (not lane.queue.interactive(now), lane.clock))
+        taken = lane.queue.take(now)
+        if taken.pieces:
+            seconds = lane.costs.expected(taken.rows)
+            self._clock = max(self._clock, lane.clock)
+            lane.clock += seconds
+            self._running, self._running_until = lane, now + seconds
+        return Turn(lane, taken)
+
+    def finished(self) -> None:
+        """The batch that ran has ended; the caller has told the lane's costs what it took."""
+        self._running = None
+
+    def backlog_seconds(self, now: float) -> float:
+        """Until all that runs and waits is computed."""
+        return self._running_seconds(now) + sum(lane.queue.seconds for lane in self._lanes)
+
+    def refusal(
+        self, lane: SchedulerLane[Item], rows: int, deadline: float, now: float, priority: Priority = Priority.INTERACTIVE
+    ) -> Refusal | None:
+        """None when a request of so many rows would be answered by `deadline`, or when nothing else is there to do.
+
+        With an idle engine even a request that will probably be late is worth its run: nobody else waits, and without runs
+        nobody would ever learn that they have become faster again.
+        """
+        if deadline == math.inf or (self.idle and deadline > now):
+            return None
+        finish = now + self._seconds_until_done(lane, rows, deadline, now, priority)
+        if finish <= deadline:
+            return None
+        wait = math.ceil(min(max(finish - deadline, LEAST_RETRY_SECONDS), MOST_RETRY_SECONDS))
+        return Refusal(seconds=finish - now, retry_after=wait)
+
+    def _seconds_until_done(
+        self, lane: SchedulerLane[Item], rows: int, deadline: float, now: float, priority: Priority
+    ) -> float:
+        """Of a request that is queued now: what runs, what is due before it, itself, and what other lanes take meanwhile."""
+        queue = lane.queue
+        due = queue.due(Work(None, rows, now, deadline, priority))  # type: ignore[arg-type]  # never queued
+        computed = queue.rows_before(due) + rows
+        if computed > queue.max_batch_rows:
+            # With so many waiting, its batch will be a full one: what comes after it fills it up.
+            computed = math.ceil(computed / queue.max_batch_rows) * queue.max_batch_rows
+        own = lane.costs.seconds_in_batches(computed, queue.max_batch_rows)
+        others = sum(min(other.queue.seconds, own) for other in self._lanes if other is not lane and other.queue)
+        return self._running_seconds(now) + own + others
+
+    def _running_seconds(self, now: float) -> float:
+        return max(self._running_until - now, 0.0) if self._running else 0.0
