@@ -5,7 +5,6 @@ of them by writing their status, as a kubelet would. Knows nothing of Windlass.
 """
 
 import shutil
-import socket
 import ssl
 import subprocess
 import tempfile
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+from children import bound_to_us, free_port
 
 TOKEN = "test-admin"
 START_SECONDS = 60
@@ -52,7 +52,7 @@ def control_plane(manifests: Sequence[Path] = ()) -> Iterator[ControlPlane]:
     """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="windlass-control-plane-")))
-        etcd_port, peer_port, api_port = (_free_port() for _ in range(3))
+        etcd_port, peer_port, api_port = (free_port() for _ in range(3))
         etcd_url, url = f"http://127.0.0.1:{etcd_port}", f"https://127.0.0.1:{api_port}"
         plane = ControlPlane(url, _write_kubeconfig(folder, url))
         stack.enter_context(_process(folder, "etcd", _etcd_flags(folder, etcd_url, f"http://127.0.0.1:{peer_port}")))
@@ -103,7 +103,7 @@ def _controller_flags(folder: Path, kubeconfig: Path) -> list[str]:
         f"--controllers={CONTROLLERS}",
         "--leader-elect=false",
         "--bind-address=127.0.0.1",
-        f"--secure-port={_free_port()}",
+        f"--secure-port={free_port()}",
         f"--cert-dir={folder / 'certificates'}",
         "--kube-api-qps=300",
         "--kube-api-burst=600",
@@ -129,7 +129,8 @@ def _write_kubeconfig(folder: Path, url: str) -> Path:
 def _process(folder: Path, program: str, flags: Sequence[str]) -> Iterator[None]:
     found = shutil.which(program)
     assert found, f"{program} is not on the PATH; run the tests by make unit"
-    with (folder / f"{program}.log").open("w") as log, subprocess.Popen([found, *flags], stdout=log, stderr=log) as process:
+    command = bound_to_us([found, *flags])
+    with (folder / f"{program}.log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
         try:
             yield
         finally:
@@ -155,10 +156,3 @@ def _wait_ready(plane: ControlPlane, folder: Path) -> None:
         log = folder / "kube-apiserver.log"
         assert time.monotonic() < deadline, f"the API server is not ready: {log.read_text()[-2000:]}"
         time.sleep(0.2)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

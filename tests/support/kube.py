@@ -2,7 +2,7 @@
 
 import json
 import os
-import socket
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -103,16 +103,14 @@ class Namespace:
     @contextmanager
     def forward(self, target: str, port: int = 80) -> Iterator[str]:
         """A local URL that reaches a port of a Service or pod while the context lasts."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            local = probe.getsockname()[1]
-        command = ["kubectl", "port-forward", "--namespace", self.name, target, f"{local}:{port}"]
+        command = ["kubectl", "port-forward", "--namespace", self.name, target, f":{port}"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
             try:
                 assert process.stdout is not None
                 said = process.stdout.readline()
-                assert said.startswith("Forwarding"), f"{' '.join(command)}: {said}{process.stdout.read()}"
-                yield f"http://127.0.0.1:{local}"
+                address = re.match(r"Forwarding from (127\.0\.0\.1:\d+) ", said)
+                assert address, f"{' '.join(command)}: {said}{process.stdout.read()}"
+                yield f"http://{address[1]}"
             finally:
                 process.terminate()
 

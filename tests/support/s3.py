@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from children import bound_to_us, free_port
 
 START_SECONDS = 20
 STOP_SECONDS = 10
@@ -48,13 +49,12 @@ class S3Server:
 def running_server(folder: Path) -> Iterator[S3Server]:
     """versitygw on a free port of the loopback, with its data and its log in `folder`; ended with the block."""
     program = _program()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     data = folder / "data"
     data.mkdir()
     server = S3Server(port, data, access_key="tests", secret_key=secrets.token_hex(16))
     keys = {"ROOT_ACCESS_KEY": server.access_key, "ROOT_SECRET_KEY": server.secret_key}
-    command = [str(program), "--port", f"127.0.0.1:{port}", "--quiet", "posix", str(data)]
+    command = bound_to_us([str(program), "--port", f"127.0.0.1:{port}", "--quiet", "posix", str(data)])
     log = folder / "versitygw.log"
     with log.open("wb") as output:
         process = subprocess.Popen(command, env={**os.environ, **keys}, stdout=output, stderr=output)

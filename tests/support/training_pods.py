@@ -7,7 +7,6 @@ real pod does. Pods meet on a free port of the loopback.
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from children import bound_to_us, free_port
+
 from windlass_core.contracts import RunResult, TrainRun
 
 T = TypeVar("T")
@@ -24,12 +25,6 @@ T = TypeVar("T")
 # Ends that a Job does not answer with another pod.
 FINAL_CODES = (0, 40, 41, 42, 43)
 POLL_SECONDS = 0.05
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def wait_for(what: str, look: Callable[[], T | None], *, seconds: float) -> T:
@@ -135,7 +130,7 @@ class Job:
         output = self.folder / f"{name}.log"
         with output.open("wb") as file:
             process = subprocess.Popen(
-                [sys.executable, "-m", "windlass_train", "run"],
+                bound_to_us([sys.executable, "-m", "windlass_train", "run"]),
                 env=environment,
                 stdout=file,
                 stderr=file,

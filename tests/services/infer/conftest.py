@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from children import bound_to_us, free_port
 from onnx import TensorProto, helper, numpy_helper
 
 from windlass_core.contracts import InferServe, RunResult, VersionReference
@@ -228,11 +228,6 @@ def wait() -> Callable[..., None]:
     return wait_until
 
 
-def free_port() -> int:
-    with socket.create_server((LOOPBACK, 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
 @contextmanager
 def served(spec: InferServe, environment: dict[str, str], folder: Path, **variables: str) -> Iterator[RunningServer]:
     port = free_port()
@@ -240,7 +235,7 @@ def served(spec: InferServe, environment: dict[str, str], folder: Path, **variab
     pod = {"WINDLASS_RUN_SPEC": spec.to_json_text(), "WINDLASS_TERMINATION_LOG": str(termination_log)}
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "windlass_infer", "serve", "--port", str(port)],
+            bound_to_us([sys.executable, "-m", "windlass_infer", "serve", "--port", str(port)]),
             env=os.environ | environment | pod | variables,
             stdout=output,
             stderr=output,

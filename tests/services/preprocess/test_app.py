@@ -1,7 +1,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from children import free_port
 from dataset_bench import DatasetBench
 
 from windlass_core.contracts import RUN_SPEC_VARIABLE, TERMINATION_LOG_VARIABLE, PreprocessRun
@@ -156,12 +156,6 @@ def test_it_is_not_ready_and_says_why_without_a_store() -> None:
         assert httpx.get(f"{url}/v1/namespaces/default/raw", timeout=5).json()["reason"] == "BadConfiguration"
 
 
-@pytest.fixture
-def free_port() -> int:
-    with socket.create_server((LOOPBACK, 0)) as free:
-        return int(free.getsockname()[1])
-
-
 def run_pod(environment: dict[str, str], spec: PreprocessRun, message: Path) -> subprocess.CompletedProcess[str]:
     variables = {**os.environ, **environment, RUN_SPEC_VARIABLE: spec.to_json_text(), TERMINATION_LOG_VARIABLE: str(message)}
     command = [sys.executable, "-m", "windlass_preprocess", "run", "--port", "0"]
@@ -189,7 +183,8 @@ def test_a_run_pod(tmp_path: Path, label: str, code: int, outcome: str, reason: 
     assert "Traceback" not in done.stderr
 
 
-def test_sigterm_ends_a_run_that_waits_with_44(tmp_path: Path, free_port: int) -> None:
+def test_sigterm_ends_a_run_that_waits_with_44(tmp_path: Path) -> None:
+    port = free_port()
     spec = PreprocessRun.model_validate(
         {"namespace": "default", "name": "data", "spec": {"source": {"uri": "store://raw/none.csv"}}}
     )
@@ -199,14 +194,14 @@ def test_sigterm_ends_a_run_that_waits_with_44(tmp_path: Path, free_port: int) -
         RUN_SPEC_VARIABLE: spec.to_json_text(),
         TERMINATION_LOG_VARIABLE: str(tmp_path / "message"),
     }
-    command = [sys.executable, "-m", "windlass_preprocess", "run", "--port", str(free_port)]
+    command = [sys.executable, "-m", "windlass_preprocess", "run", "--port", str(port)]
     with subprocess.Popen(command, env=variables, stderr=subprocess.DEVNULL) as process:
         timer = threading.Timer(50, process.kill)
         timer.start()
 
         def waits() -> bool:
             try:
-                progress = httpx.get(f"http://{LOOPBACK}:{free_port}/progress", timeout=5).json()
+                progress = httpx.get(f"http://{LOOPBACK}:{port}/progress", timeout=5).json()
             except httpx.TransportError:
                 return False
             return bool(progress["phase"] == "WaitingForSource" and "upload it" in progress["message"])

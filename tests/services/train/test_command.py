@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from training_pods import free_port
+from children import free_port
 from training_runs import training_run
 
 from windlass_core.contracts import RunResult, VersionReference
