@@ -10,7 +10,7 @@ ARG HATCHLING_VERSION=1.33.0
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     python3 -m pip install --quiet --root-user-action ignore --no-cache-dir --no-compile --target /tools \
       uv==${UV_VERSION} hatchling==${HATCHLING_VERSION}
-ENV PATH=/opt/windlass/bin:/tools/bin:$PATH
+ENV PATH=/opt/windlass/bin:/tools/bin:$PATH UV_CACHE_DIR=/var/cache/uv
 
 # The exact versions to install, and nothing else, so that neither an edit of a pyproject.toml nor a new pin of another
 # package makes the layer below anew.
@@ -20,7 +20,7 @@ COPY constraints.txt dockerfiles/requirements.py ./
 COPY services/core/pyproject.toml core.toml
 COPY services/preprocess/pyproject.toml preprocess.toml
 COPY services/infer/pyproject.toml infer.toml
-RUN --mount=type=cache,target=/root/.cache/uv --mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml \
+RUN --mount=type=cache,target=/var/cache/uv --mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml \
     python3 requirements.py 'windlass-infer' > third-party.in \
  && uv pip compile --quiet --no-header --no-annotate --constraint constraints.txt third-party.in > /all.txt
 
@@ -34,9 +34,10 @@ RUN uv venv --quiet /opt/windlass \
       --compile-bytecode /src/core /src/preprocess /src/infer
 
 FROM ${BASE}
+ARG UV_CACHE_DIR=/var/cache/uv
 COPY --from=requirements /all.txt /opt/windlass/
 RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
-    --mount=type=cache,target=/root/.cache/uv --mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml \
+    --mount=type=cache,target=/var/cache/uv --mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml \
     echo 'nonroot:x:65532:65532::/tmp:/usr/sbin/nologin' >> /etc/passwd \
  && /tools/bin/uv venv --quiet --allow-existing /opt/windlass \
  && /tools/bin/uv pip install --quiet --python /opt/windlass --link-mode copy --compile-bytecode --no-deps -r /opt/windlass/all.txt \

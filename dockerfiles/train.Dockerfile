@@ -13,7 +13,7 @@ ARG HATCHLING_VERSION=1.33.0
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     python3 -m pip install --quiet --root-user-action ignore --no-cache-dir --no-compile --target /tools \
       uv==${UV_VERSION} hatchling==${HATCHLING_VERSION}
-ENV PATH=/opt/windlass/bin:/tools/bin:$PATH
+ENV PATH=/opt/windlass/bin:/tools/bin:$PATH UV_CACHE_DIR=/var/cache/uv
 
 # The exact versions to install, and nothing else, so that neither an edit of a pyproject.toml nor a new pin of another
 # package makes the layers below anew; torch with what it needs apart from the rest.
@@ -24,7 +24,7 @@ COPY constraints.txt dockerfiles/requirements.py ./
 COPY services/core/pyproject.toml core.toml
 COPY services/preprocess/pyproject.toml preprocess.toml
 COPY services/train/pyproject.toml train.toml
-RUN --mount=type=cache,target=/root/.cache/uv --mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml \
+RUN --mount=type=cache,target=/var/cache/uv --mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml \
     pins() { uv pip compile --quiet --no-header --no-annotate --constraint constraints.txt ${TORCH_PIP_OPTIONS} "$@"; } \
  && echo torch > torch.in && pins torch.in > /torch.txt \
  && python3 requirements.py windlass-train > third-party.in && pins --constraint /torch.txt third-party.in > /rest.txt
@@ -40,11 +40,12 @@ RUN uv venv --quiet /opt/windlass \
 
 FROM ${BASE}
 ARG TORCH_PIP_OPTIONS=""
+ARG UV_CACHE_DIR=/var/cache/uv
 COPY --from=requirements /torch.txt /opt/windlass/
 # Removed: what only a compiler or linker needs, and two libraries that neither torch nor triton loads (cuSOLVER for
 # several GPUs in one process, an alternative build of the run-time compiler): 0.4 GB.
 RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
-    --mount=type=cache,target=/root/.cache/uv --mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml \
+    --mount=type=cache,target=/var/cache/uv --mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml \
     echo 'nonroot:x:65532:65532::/tmp:/usr/sbin/nologin' >> /etc/passwd \
  && /tools/bin/uv venv --quiet --allow-existing /opt/windlass \
  && /tools/bin/uv pip install --quiet --python /opt/windlass --link-mode copy --compile-bytecode --no-deps ${TORCH_PIP_OPTIONS} -r /opt/windlass/torch.txt \
@@ -53,7 +54,7 @@ RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
  && find . -name '*.a' -delete
 COPY --from=requirements /rest.txt /opt/windlass/
 RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
-    --mount=type=cache,target=/root/.cache/uv --mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml \
+    --mount=type=cache,target=/var/cache/uv --mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml \
     /tools/bin/uv pip install --quiet --python /opt/windlass --link-mode copy --compile-bytecode --no-deps -r /opt/windlass/rest.txt \
  && cd /opt/windlass/lib/python3*/site-packages \
  && rm -rf numpy/tests numpy/*/tests pyarrow/tests pyarrow/include

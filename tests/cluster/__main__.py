@@ -7,6 +7,7 @@ CLUSTER=auto|bare|kind|minikube|current says which kind of cluster; see `choose.
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -14,10 +15,12 @@ from types import FrameType
 
 import bare
 import binaries
+import checks
 import choose
 import images
 import logs
 import rehearsal
+import rehearsal_example
 import together
 import user_shell
 from console import ClusterError, say
@@ -67,9 +70,9 @@ def show_logs(where: Layout, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def build_images(where: Layout, _: argparse.Namespace) -> int:
+def build_images(where: Layout, arguments: argparse.Namespace) -> int:
     """Build and push the images, and write the chart's values that name them."""
-    images.build_and_push(where)
+    images.build_and_push(where, listed=not arguments.unlisted)
     return 0
 
 
@@ -92,9 +95,14 @@ def leaks(where: Layout, _: argparse.Namespace) -> int:
     return 1 if found else 0
 
 
-def rehearse(where: Layout, _: argparse.Namespace) -> int:
+def rehearse(where: Layout, arguments: argparse.Namespace) -> int:
     """Show that the bare cluster starts from any state and leaves nothing; ends a cluster that runs."""
-    rehearsal.rehearse(where)
+    checks.check_root()
+    os.environ["CLUSTER"] = bare.NAME  # for every command that the rehearsal calls, whatever else the machine offers
+    if arguments.example:
+        rehearsal_example.rehearse(where)
+    else:
+        rehearsal.rehearse(where)
     return 0
 
 
@@ -120,6 +128,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         verb = verbs.add_parser(name, help=function.__doc__, description=function.__doc__)
         if name == "up":
             verb.add_argument("--images", action="store_true", help="build and push the images as well, at the same time")
+        if name == "images":
+            verb.add_argument("--unlisted", action="store_true", help="do not print their names and sizes at the end")
+        if name == "rehearse":
+            verb.add_argument(
+                "--example", action="store_true", help="cut short whole runs of `make up` instead"
+            )
         if name == "logs":
             verb.add_argument("component", nargs="*", help="components to print; none: the list of them")
             verb.add_argument("--lines", type=int, default=50, help="lines of each (default: %(default)s)")

@@ -10,15 +10,14 @@ import hashlib
 import os
 import re
 import shutil
-import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import following
 import toolchain
-from console import ClusterError, Progress, step
+from console import Progress, step
 from layout import HERE, Layout
-from shell import last_lines
 
 KEPT_BUILDS = 3  # per module; a few hundred MB each, so that changing between branches does not build again
 BUILD_FLAGS = (
@@ -136,36 +135,32 @@ def linker_flags(go_mod: str) -> str:
 
 
 def _compile(program: Path, module: Module, output: Path, layout: Layout, progress: Progress) -> None:
-    output.mkdir(parents=True, exist_ok=True)
+    work = output / ".work"  # gigabytes that a killed Go leaves behind; here they are found by the next build
+    work.mkdir(parents=True, exist_ok=True)
     link = linker_flags((module.source / "go.mod").read_text())
     command = [str(program), "build", "-v", *BUILD_FLAGS, f"-ldflags={link}", f"-o={output}/", *module.packages]
-    environment = {**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off", "GOFLAGS": ""}
+    environment = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off", "GOFLAGS": "", "GOTMPDIR": str(work)}
     log = layout.log(f"build-{module.name}")
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with subprocess.Popen(
-        command, cwd=module.source, env=environment, text=True, errors="replace",
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-    ) as compiler:  # fmt: skip
-        try:
-            said = list(_watch(compiler, log, progress))
-        except BaseException:
-            compiler.terminate()
-            raise
-    if compiler.returncode != 0:
-        raise ClusterError(f"The build of {module.name} failed; all it said is in {log}:\n{last_lines(chr(10).join(said))}")
+    following.follow(command, environment, log, progress, where(), folder=module.source)
+    shutil.rmtree(work)
 
 
-def _watch(compiler: subprocess.Popen[str], log: Path, progress: Progress) -> Iterator[str]:
-    """Follow the compiler; yields what it says besides the names of packages and downloads."""
-    packages = downloads = 0
-    assert compiler.stderr is not None
-    with log.open("w") as file:
-        for line in compiler.stderr:
-            file.write(line)
-            if line.startswith("go: downloading"):
-                downloads += 1
-            elif re.fullmatch(r"[\w.~/-]+\n", line):
-                packages += 1
-            else:
-                yield line.rstrip()
-            progress.tell(f"{downloads} modules fetched, {packages} packages compiled")
+def where() -> Callable[[str], str]:
+    """Reads how far a build is from the lines of `go build -v`: it counts what was fetched and compiled.
+
+    >>> read = where()
+    >>> read("go: downloading k8s.io/api v0.35.4"), read("k8s.io/api/core/v1"), read("main.go:7: undefined: nonsense")
+    ('1 modules fetched, 0 packages compiled', '1 modules fetched, 1 packages compiled', '')
+    """
+    counts = {"fetched": 0, "compiled": 0}
+
+    def read(line: str) -> str:
+        if line.startswith("go: downloading"):
+            counts["fetched"] += 1
+        elif re.fullmatch(r"[\w.~/-]+", line.rstrip("\n")):
+            counts["compiled"] += 1
+        else:
+            return ""
+        return f"{counts['fetched']} modules fetched, {counts['compiled']} packages compiled"
+
+    return read

@@ -1,4 +1,4 @@
-"""What the user sees: one line per step, with the time it took.
+"""What the user sees: one line per step, with the time it took, and a sign of life from those that take long.
 
 Knows: printing. Must not know: what the steps do.
 """
@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+SILENT_SECONDS = 2.0  # a step that takes longer is announced: nobody should have to guess what is going on
 PROGRESS_EVERY_SECONDS = 30.0  # seldom enough for a log file, often enough that nobody thinks it hangs
 
 _printing = threading.Lock()  # image builds and Go builds report at the same time
@@ -25,32 +26,48 @@ def say(text: str) -> None:
         print(text, flush=True)
 
 
-def timed(seconds: float, text: str) -> None:
-    """Print one line of a step that ended."""
-    say(f"  [{seconds:6.1f} s] {text}")
-
-
 class Progress:
-    """Lets a long step say how far it is, at most once per `PROGRESS_EVERY_SECONDS`."""
+    """How far a step is: whoever does it tells, and whoever prints it asks now and then."""
 
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._begin = time.monotonic()
-        self._next = self._begin + PROGRESS_EVERY_SECONDS
+    def __init__(self) -> None:
+        self.detail = ""
 
     def tell(self, detail: str) -> None:
-        """Print the step's name, its age and `detail`, if it is time to."""
-        now = time.monotonic()
-        if now >= self._next:
-            self._next = now + PROGRESS_EVERY_SECONDS
-            say(f"  [      …  ] {self._text}: {detail}, {now - self._begin:.0f} s so far")
+        """Note how far the step is."""
+        self.detail = detail
 
 
 @contextmanager
 def step(text: str, *, slow: bool = False) -> Iterator[Progress]:
-    """Time a step; a slow one is announced when it begins, each one is printed when it ends well."""
+    """Time a step; each one is printed when it ends well.
+
+    A slow one is announced when it begins, any other once it has taken `SILENT_SECONDS`; from then on its age and how
+    far it is are printed every `PROGRESS_EVERY_SECONDS`.
+    """
     if slow:
-        say(f"  [      …  ] {text}")
+        _going_on(text)
     begin = time.monotonic()
-    yield Progress(text)
-    timed(time.monotonic() - begin, text)
+    progress, ended = Progress(), threading.Event()
+    reporter = threading.Thread(target=_report, args=(text, progress, ended, slow), daemon=True)
+    reporter.start()
+    try:
+        yield progress
+    finally:
+        ended.set()
+        reporter.join()
+    say(f"  [{time.monotonic() - begin:6.1f} s] {text}")
+
+
+def _report(text: str, progress: Progress, ended: threading.Event, announced: bool) -> None:
+    begin = time.monotonic()
+    if not announced:
+        if ended.wait(SILENT_SECONDS):
+            return
+        _going_on(text)
+    while not ended.wait(PROGRESS_EVERY_SECONDS):
+        detail = f"{progress.detail}, " if progress.detail else ""
+        _going_on(f"{text}: {detail}{time.monotonic() - begin:.0f} s so far")
+
+
+def _going_on(text: str) -> None:
+    say(f"  [      …  ] {text}")

@@ -13,16 +13,18 @@ from pathlib import Path
 import binaries
 import containerd
 import image_base
+import image_keep
 import image_process
 import image_registry
 import image_settings
 import mounts
 import processes
+import registry
 from console import Progress, step
 from image_buildah import Build, Buildah
 from image_content import Image
 from image_registry import Reference
-from layout import Layout
+from layout import REGISTRY, Layout
 from lock import exclusive
 from shell import found, run
 
@@ -82,18 +84,18 @@ def build_and_push(images: Mapping[Reference, Image], context: Path, revision: s
 
     Raises ClusterError when a step fails.
     """
-    missing = {name: image for name, image in images.items() if image_registry.stored_bytes(name) is None}
+    missing = {name: image for name, image in images.items() if image_registry.layers(name) is None}
     if not missing:
         return
     builder = buildah(layout)
     with exclusive(layout.cache / "buildah.lock"):
         builder.prepare()
+        registry.drop_partial_uploads(layout)
         try:
             with builder.scratch() as folder:
                 secrets = image_settings.write_secrets(folder)
                 _build_all(missing, Work(layout, builder, context, revision, secrets, image_settings.mounts()))
-            bases = {name for image in images.values() for name in image.arguments.values()}
-            builder.forget_old({*map(str, images), *bases})
+            _forget_old(images, builder, layout)
         finally:
             builder.clean()
 
@@ -125,6 +127,31 @@ def _build_one(name: Reference, image: Image, work: Work) -> None:
         work.build(image, str(name), progress)
     with step(f"Image {image.name}: push", slow=slow) as progress:
         work.builder.push(str(name), work.log(f"{image.name}-push"), progress)
+
+
+def _forget_old(images: Mapping[Reference, Image], builder: Buildah, layout: Layout) -> None:
+    """Keep the wanted images and the newest of those before them, in the builder's storage and in the registry."""
+    bases = {name for image in images.values() for name in image.arguments.values()}
+    wanted = {*map(str, images), *bases}
+    built = builder.names()
+    old = set(image_keep.outdated(built, wanted))
+    ours = {name.repository for name in images}
+    stored = {str(name): name for repository in ours for name in _stored(repository)}
+    names = [name for name in dict.fromkeys([*map(str, images), *built]) if name in stored and name not in old]
+    sizes = {name: image_registry.layers(stored[name]) or {} for name in names}
+    old.update(image_keep.too_large(sizes, wanted))
+    builder.forget(name for name in built if name in old)
+    kept = wanted.union(built) - old
+    if image_registry.forget(
+        [image for name, image in stored.items() if name not in kept],
+        [image for name, image in stored.items() if name in kept],
+    ):
+        with step("Remove old images from the registry"):
+            registry.collect_garbage(layout)
+
+
+def _stored(repository: str) -> list[Reference]:
+    return [Reference(REGISTRY, repository, tag) for tag in image_registry.tags(REGISTRY, repository)]
 
 
 def pull(images: Iterable[Reference], layout: Layout) -> None:

@@ -11,7 +11,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-import image_process
+import following
 from console import Progress, step
 from image_buildah import Build, Buildah
 from image_content import TAG_LENGTH
@@ -84,7 +84,7 @@ def make_base(buildah: Buildah, source: Origin, log: Path) -> None:
     with step("Python base image, from Debian's packages", slow=True) as progress, buildah.scratch() as folder:
         command = bootstrap_command(source, folder / "root.tar")
         # In our own temporary folder, so that what a killed bootstrap leaves mounted there is found.
-        image_process.follow(command, {"TMPDIR": str(folder)}, log, progress, bootstrap_where)
+        following.follow(command, {"TMPDIR": str(folder)}, log, progress, bootstrap_where)
         _build(buildah, folder, BASE_DOCKERFILE, name, log, progress)
 
 

@@ -10,11 +10,11 @@ import contextlib
 import re
 import shutil
 import tempfile
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import following
 import image_process
 import mounts
 from console import Progress
@@ -25,7 +25,6 @@ SHOWN_CHARACTERS = 90
 # Measured on 2 cores with torch's 4.5 GB: zstd at this level 48 s to push and 53 s to pull and unpack, 2.6 GB stored;
 # gzip as buildah has it by default 81 s and 79 s, 2.8 GB; gzip without compression 50 s and 77 s, 4.8 GB.
 COMPRESSION = ("--compression-format", "zstd", "--compression-level", "1")
-KEPT_TAGS = 3  # of each image; an old one may hold the only use of 5 GB of torch
 # About 150 layers are in use. Each change adds 20 small ones of stages, kept so that the next build finds them; but it
 # looks through all, and to drop them costs one build of a few seconds more.
 KEPT_LAYERS = 500
@@ -90,9 +89,9 @@ class Buildah:
         listed = self._run("images", "--format", "{{.Name}}:{{.Tag}}").split()
         return [name for name in listed if "<none>" not in name]
 
-    def forget_old(self, wanted: set[str]) -> None:
-        """Remove images that were followed by newer ones, with their layers where nothing else needs them."""
-        old = outdated(self.names(), wanted)
+    def forget(self, names: Iterable[str]) -> None:
+        """Remove images, with their layers where nothing else needs them; and layers of builds when they are too many."""
+        old = list(names)
         if old:
             self._run("rmi", "--force", *old)
         if len(self._run("images", "--all", "--quiet").split()) > KEPT_LAYERS:
@@ -131,23 +130,7 @@ class Buildah:
         return run(self.command(*arguments), timeout_seconds=COMMAND_TIMEOUT_SECONDS, env=self.environment)
 
     def _follow(self, arguments: list[str], log: Path, progress: Progress) -> None:
-        image_process.follow(self.command(*arguments), self.environment, log, progress, where)
-
-
-def outdated(names: Iterable[str], wanted: set[str]) -> list[str]:
-    """Of names that come newest first, those with `KEPT_TAGS` newer tags of the same image, and none of the wanted.
-
-    >>> outdated(["a:5", "a:4", "a:3", "a:2", "b:1"], {"a:3"})
-    ['a:2']
-    """
-    seen: Counter[str] = Counter()
-    old = []
-    for name in names:
-        repository = name.rpartition(":")[0]
-        if seen[repository] >= KEPT_TAGS and name not in wanted:
-            old.append(name)
-        seen[repository] += 1
-    return old
+        following.follow(self.command(*arguments), self.environment, log, progress, where)
 
 
 def build_arguments(build: Build) -> list[str]:

@@ -20,7 +20,7 @@ from shell import attempt
 PIP_TIMEOUT_SECONDS = 30.0
 # Where Debian's Python, pip and uv look for certificates, so that they need no setting in a build.
 BUNDLE_IN_IMAGE = "/etc/ssl/certs/ca-certificates.crt"
-CACHE_IN_IMAGE = "/root/.cache/uv"
+CACHE_IN_IMAGE = "/var/cache/uv"
 
 
 @dataclass(frozen=True)

@@ -36,24 +36,27 @@ GIT_TIMEOUT_SECONDS = 10.0
 VALUES_VARIABLE = "WINDLASS_IMAGES"
 
 
-def build_and_push(layout: Layout) -> None:
-    """Have all images where the cluster finds them, write helm's values that name them, and list them.
+def build_and_push(layout: Layout, *, listed: bool = True) -> None:
+    """Have all images where the cluster finds them, write helm's values that name them, and list them if that is wanted.
 
     Raises ClusterError when an image cannot be built or brought there.
     """
     cluster = choose.for_use(layout).NAME
     if cluster == "current":
         say(f"CLUSTER=current: nothing is built; the images are those that {values_file(layout)} names.")
-    elif cluster == "bare":
+        return
+    if cluster == "bare":
         packages.install()
         registry.start_registry(layout)
-        on_bare(layout)
+        names = on_bare(layout)
     else:
-        _with_docker(cluster, layout)
+        names = _with_docker(cluster, layout)
+    if listed:
+        say("\n".join(f"  {name}" for name in names))
 
 
-def on_bare(layout: Layout) -> None:
-    """The images for the bare cluster. Its registry must serve; the rest of it may be up already or not yet.
+def on_bare(layout: Layout) -> list[str]:
+    """The images for the bare cluster, and what they are called. Its registry must serve; the rest may be up or not yet.
 
     Raises ClusterError when an image cannot be built, pushed or pulled.
     """
@@ -64,19 +67,18 @@ def on_bare(layout: Layout) -> None:
         image_bare.build_and_push(named, context, _revision(), layout)
     image_bare.pull(named, layout)
     _write_values(layout, {image.name: (f"{name.registry}/{name.repository}", name.tag) for name, image in named.items()})
-    for name in named:
-        say(f"  {name}, {(image_registry.stored_bytes(name) or 0) / 1e6:.0f} MB compressed")
+    sizes = {name: sum((image_registry.layers(name) or {}).values()) for name in named}
+    return [f"{name}, {size / 1e6:.0f} MB compressed" for name, size in sizes.items()]
 
 
-def _with_docker(cluster: str, layout: Layout) -> None:
+def _with_docker(cluster: str, layout: Layout) -> list[str]:
     images = [Image(name, torch_options(name)) for name in NAMES]
     with _snapshot(images) as context:
         named = {f"windlass/{image.name}:{tag(image, context)}": image for image in images}
         image_docker.build_and_load(named, context, _revision(), LOAD_COMMANDS[cluster](list(named)))
     parts = {image.name: name.partition(":") for name, image in named.items()}
     _write_values(layout, {name: (repository, tag) for name, (repository, _, tag) in parts.items()})
-    for name in named:
-        say(f"  {name}")
+    return list(named)
 
 
 def torch_options(name: str, environment: Mapping[str, str] = os.environ) -> dict[str, str]:

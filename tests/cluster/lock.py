@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from console import ClusterError, say
+from console import ClusterError, step
 from shell import wait_until
 
 WAIT_SECONDS = 20 * 60.0  # longer than a cold start, which is what another `up` may be doing
@@ -30,7 +30,8 @@ def exclusive(path: Path, wait_seconds: float = WAIT_SECONDS) -> Iterator[None]:
             return True
 
         if not taken():
-            say("Another `tests/cluster` command is at work on this cluster; waiting for it to end.")
-            if not wait_until(taken, wait_seconds):
+            with step("Wait for another `tests/cluster` command, which is at work on this cluster", slow=True):
+                in_time = wait_until(taken, wait_seconds)
+            if not in_time:
                 raise ClusterError(f"Another `tests/cluster` command has held {path} for {wait_seconds:.0f} s.")
         yield

@@ -61,8 +61,9 @@ def start(daemon: Daemon, layout: Layout) -> None:
             stdout=log,
             stderr=log,
             cwd="/",
-            # Nothing of the user's shell: a proxy or a KUBECONFIG there must not change what the cluster does.
-            env={"PATH": SYSTEM_PATH, "HOME": "/root", **daemon.environment},
+            # Nothing of the user's shell: a proxy or a KUBECONFIG there must not change what the cluster does, and
+            # nothing that a program writes to its home stays behind.
+            env={"PATH": SYSTEM_PATH, "HOME": str(layout.state), **daemon.environment},
             start_new_session=True,
         )
     # Only once it is in its group can anyone see whether it lives.

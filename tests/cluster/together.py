@@ -37,7 +37,8 @@ def _images_meanwhile() -> Iterator[None]:
     """Build images in a process of its own, which ends with this block: waited for, or stopped when the block fails."""
     # The process is told what the cluster is, because that is noted only once it runs.
     environment = {**os.environ, "CLUSTER": bare.NAME}
-    with subprocess.Popen([sys.executable, str(HERE), "images"], stdin=subprocess.DEVNULL, env=environment) as process:
+    command = [sys.executable, str(HERE), "images", "--unlisted"]  # they are listed once they are on the node as well
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment) as process:
         try:
             yield
             if process.wait() != 0:

@@ -8,12 +8,12 @@ import subprocess
 from pathlib import Path
 
 import choose
+import following
 import image_bare
 import image_base
 import image_buildah
 import image_docker
 import image_process
-import image_registry
 import image_settings
 import images
 import kind
@@ -23,7 +23,6 @@ from console import ClusterError, Progress
 from image_base import Origin
 from image_buildah import Build
 from image_content import Image
-from image_registry import Reference
 from image_settings import Index
 from layout import Layout
 
@@ -78,12 +77,12 @@ def test_buildah_sees_secrets_and_mounts_and_stops_at_a_stage() -> None:
         tag="localhost/tools:1",
         arguments={"BASE": "base:1"},
         secrets={"pip.conf": Path("/s/pip.conf")},
-        mounts={Path("/cache/uv"): "/root/.cache/uv"},
+        mounts={Path("/cache/uv"): "/var/cache/uv"},
         stage="tools",
     )
     assert image_buildah.build_arguments(build) == [
         "build", "--layers", "--force-rm", "--file", "/c/Dockerfile", "--tag", "localhost/tools:1", "--target=tools",
-        "--build-arg=BASE=base:1", "--secret=id=pip.conf,src=/s/pip.conf", "--volume=/cache/uv:/root/.cache/uv", "/c",
+        "--build-arg=BASE=base:1", "--secret=id=pip.conf,src=/s/pip.conf", "--volume=/cache/uv:/var/cache/uv", "/c",
     ]  # fmt: skip
 
 
@@ -98,19 +97,6 @@ def test_buildah_sees_secrets_and_mounts_and_stops_at_a_stage() -> None:
 )
 def test_progress_of_buildah(line: str, shown: str) -> None:
     assert image_buildah.where(line) == shown
-
-
-@pytest.mark.parametrize(
-    ("names", "wanted", "old"),
-    [
-        pytest.param(["a:3", "a:2", "a:1"], set(), [], id="three tags are kept"),
-        pytest.param(["a:4", "b:9", "a:3", "a:2", "a:1"], set(), ["a:1"], id="each image is counted for itself"),
-        pytest.param(["a:4", "a:3", "a:2", "a:1"], {"a:1"}, [], id="a wanted one stays, however old"),
-        pytest.param(["r:5/a:4", "r:5/a:3", "r:5/a:2", "r:5/a:1"], set(), ["r:5/a:1"], id="a registry may have a port"),
-    ],
-)
-def test_old_images_that_the_builder_forgets(names: list[str], wanted: set[str], old: list[str]) -> None:
-    assert image_buildah.outdated(names, wanted) == old
 
 
 def test_the_node_drops_what_the_builder_has_forgotten_and_nothing_of_others() -> None:
@@ -163,7 +149,7 @@ class TestSettings:
         assert image_settings.certificates({"SSL_CERT_FILE": str(bundle)}) == bundle
         mounts = image_settings.mounts({"SSL_CERT_FILE": str(bundle), "UV_CACHE_DIR": str(tmp_path / "uv")})
         assert mounts[bundle] == "/etc/ssl/certs/ca-certificates.crt:ro"
-        assert mounts[tmp_path / "uv"] == "/root/.cache/uv"
+        assert mounts[tmp_path / "uv"] == "/var/cache/uv"
 
 
 class TestBase:
@@ -213,11 +199,6 @@ class TestValues:
         assert {name for name, arguments in heard.items() if arguments} == {"train"}
 
 
-def test_a_registry_that_does_not_answer_is_a_sentence() -> None:
-    with pytest.raises(ClusterError, match="does not answer"):
-        image_registry.stored_bytes(Reference("127.0.0.1:1", "windlass/train", "1"))
-
-
 def test_only_processes_at_work_in_our_own_storage_are_ended(tmp_path: Path) -> None:
     ours, other = tmp_path / "ours", tmp_path / "other"
     waiting = ["buildah", "-c", "read line", str(ours / "storage")]  # a shell that says it is buildah
@@ -235,5 +216,5 @@ def test_only_processes_at_work_in_our_own_storage_are_ended(tmp_path: Path) -> 
 def test_a_failed_command_shows_its_last_lines_and_its_log(tmp_path: Path) -> None:
     log = tmp_path / "logs" / "image-train.log"
     with pytest.raises(ClusterError, match=r"(?s)image-train\.log.*no such wheel"):
-        image_process.follow(["sh", "-c", "echo no such wheel; exit 3"], {}, log, Progress("Image"), str.strip)
+        following.follow(["sh", "-c", "echo no such wheel; exit 3"], {}, log, Progress(), str.strip)
     assert log.read_text() == "no such wheel\n"
