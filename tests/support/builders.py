@@ -227,8 +227,8 @@ def dataset_result(version: int = 1, name: str = "digits", columns: int = 3) -> 
     ).to_termination_message()
 
 
-def model_result(version: int = 1, name: str = "digits") -> RunResult:
-    """What a run says when it has published."""
+def model_result(version: int = 1, name: str = "digits", **fields: Any) -> RunResult:
+    """What a run says when it has published; `fields` are those of ModelResult."""
     return RunResult(
         outcome="Succeeded",
         reason="Published",
@@ -236,11 +236,7 @@ def model_result(version: int = 1, name: str = "digits") -> RunResult:
             version=VersionReference(
                 name=name, version=version, uri=f"store://models/{name}/{version}", digest=f"sha256:model{version}"
             ),
-            bytes=1000,
-            formats=["onnx"],
-            metrics={"accuracy": 0.97123},
-            step=400,
-            created_at=NOW,
+            **{"bytes": 1000, "formats": ["onnx"], "metrics": {"accuracy": 0.97123}, "step": 400, "created_at": NOW, **fields},
         ),
     )
 

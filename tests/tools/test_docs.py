@@ -23,6 +23,7 @@ SOURCES = [
 PATTERNS = (
     r'Verdict\(\s*"(?:True|False|Unknown)",\s*"([A-Z][A-Za-z]+)"',
     r'Diagnosis\(\s*"([A-Z][A-Za-z]+)"',
+    r'OmittedFormat\([^)]*?reason="([A-Z][A-Za-z]+)"',
     r'default_reason = "([A-Z][A-Za-z]+)"',
     r'(?:BadData|BadConfiguration|BadDevice|Failed)\([^)]*?reason="([A-Z][A-Za-z]+)"',
 )

@@ -2,8 +2,10 @@
 
 import builders as b
 import pytest
-from run_views import COMPLETE, PUBLISHED, RUNNING, job, planned, run, seen, worker
+from run_views import COMPLETE, FAILED, PUBLISHED, RUNNING, job, planned, run, seen, worker
 
+from windlass_core.resources import TrainingJobStatus
+from windlass_operator import conditions
 from windlass_operator.api import MODEL, SERVICE, Manifest
 from windlass_operator.plan import Create, Delete, Patch
 
@@ -57,7 +59,14 @@ def test_the_version_is_added_beside_those_of_others_only_if_nobody_changed_the_
 ALIASED = {"publish": {"alias": "production"}}
 
 
-def listed_model(aliases: dict[str, int], annotation: str | None = None) -> Manifest:
+def alias_moved(status: TrainingJobStatus) -> tuple[str, str, str]:
+    """What the second condition says: status, reason and message."""
+    found = conditions.find(status.conditions, "AliasMoved")
+    assert found is not None
+    return found.status, found.reason, found.message
+
+
+def listed_model(aliases: dict[str, int], annotation: str | None = None, **version: object) -> Manifest:
     metadata: Manifest = {"resourceVersion": "56"}
     if annotation is not None:
         metadata["annotations"] = {"windlass.dev/published-production": annotation}
@@ -65,6 +74,7 @@ def listed_model(aliases: dict[str, int], annotation: str | None = None) -> Mani
     manifest["status"]["versions"][0].update(
         {"job": "run", "jobUid": "run-uid", "datasetVersion": 3, "metrics": {"accuracy": "0.9712"}, "createdAt": b.NOW}
     )
+    manifest["status"]["versions"][0].update(version)
     return manifest
 
 
@@ -88,13 +98,96 @@ def test_the_alias_is_moved_and_noted_in_one_write_when(model: Manifest, aliases
 
 
 @pytest.mark.parametrize(
-    "model",
+    ("model", "moved", "says"),
     [
-        pytest.param(listed_model({"production": 7}, "7"), id="it was moved already"),
-        pytest.param(listed_model({"production": 5}, "7"), id="it was moved, and rolled back by hand since"),
-        pytest.param(listed_model({"production": 9}, "9"), id="a newer version was promoted by another run"),
+        pytest.param(listed_model({"production": 7}, "7"), ("True", "Moved"), "moved to version 7", id="it was moved already"),
+        pytest.param(
+            listed_model({"production": 5}, "7"),
+            ("True", "Moved"),
+            "was moved to version 7",
+            id="it was moved, and rolled back by hand since",
+        ),
+        pytest.param(
+            listed_model({"production": 9}, "9"),
+            ("False", "NewerVersionPublished"),
+            "moved to version 9 by another run",
+            id="a newer version was promoted by another run",
+        ),
     ],
 )
-def test_the_alias_is_left_alone_when(model: Manifest) -> None:
-    _, _, succeeded, reason, _ = planned(seen(run(**ALIASED), *DONE, model=model))
+def test_the_alias_is_left_alone_when(model: Manifest, moved: tuple[str, str], says: str) -> None:
+    plan, status, succeeded, reason, message = planned(seen(run(**ALIASED), *DONE, model=model))
     assert (succeeded, reason) == ("True", "Published")
+    assert plan.actions == (Delete(SERVICE, b.NAMESPACE, "train-run", "service-uid"),)
+    assert alias_moved(status)[:2] == moved
+    assert says in alias_moved(status)[2]
+    assert says in message
+    assert [note.warning for note in plan.notes] == [False]
+
+
+DISAGREES = {"format": "onnx", "reason": "OnnxDisagrees", "message": "They differ by up to 0.7."}
+
+
+def unservable(*omitted: dict[str, str]) -> list[Manifest]:
+    """A worker that has published a version without ONNX."""
+    result = b.model_result(7, formats=["safetensors", "torch.export"], omitted=list(omitted))
+    return [worker(0, status=b.ended(0, result.to_termination_message())), worker(1, status=b.running())]
+
+
+def test_a_version_that_no_service_can_load_is_listed_with_the_cause() -> None:
+    plan, status, *_ = planned(seen(run(**ALIASED), *unservable(DISAGREES), model=b.model(versions=[6])))
+    (patch,) = plan.actions
+    assert isinstance(patch, Patch)
+    assert patch.subresource == "status"
+    first, second = patch.patch["status"]["versions"]
+    assert (first["version"], first["formats"], first["omitted"]) == (7, ["safetensors", "torch.export"], [DISAGREES])
+    assert (second["version"], second["omitted"]) == (6, [])
+    assert alias_moved(status)[:2] == ("Unknown", "NotPublished")
+
+
+@pytest.mark.parametrize(
+    ("omitted", "cause", "says"),
+    [
+        pytest.param((DISAGREES,), "OnnxDisagrees", "They differ by up to 0.7.", id="and its run says why"),
+        pytest.param(
+            (), "NotServable", "its run did not say why; train again", id="and its run is of a release that says nothing"
+        ),
+    ],
+)
+def test_the_alias_stays_where_it_is_when_no_service_can_load_the_version(
+    omitted: tuple[dict[str, str], ...], cause: str, says: str
+) -> None:
+    held = listed_model({"production": 6}, "6", formats=["safetensors", "torch.export"], omitted=list(omitted))
+    plan, status, succeeded, reason, message = planned(seen(run(**ALIASED), *unservable(*omitted), model=held))
+    assert plan.actions == (Delete(SERVICE, b.NAMESPACE, "train-run", "service-uid"),), "the Model is not touched"
+    assert (succeeded, reason) == ("True", "PublishedWithoutAlias")
+    assert status.model is not None
+    assert (status.model.version, status.metrics) == (7, {"accuracy": "0.9712"})
+    assert alias_moved(status)[:2] == ("False", cause)
+    for sentence in (message, alias_moved(status)[2]):
+        assert "production stays where it is" in sentence
+        assert says in sentence
+    assert [(note.reason, note.warning) for note in plan.notes] == [("PublishedWithoutAlias", True)]
+    assert says in plan.notes[0].message
+
+
+def test_a_version_that_no_service_can_load_is_worth_a_warning_without_an_alias_too() -> None:
+    held = listed_model({}, formats=["safetensors", "torch.export"], omitted=[DISAGREES])
+    plan, status, succeeded, reason, message = planned(seen(run(), *unservable(DISAGREES), model=held))
+    assert (succeeded, reason) == ("True", "Published")
+    assert message == "Version 7 of Model digits is published. No service can load it. They differ by up to 0.7."
+    assert [note.warning for note in plan.notes] == [True]
+    assert conditions.find(status.conditions, "AliasMoved") is None
+
+
+@pytest.mark.parametrize(
+    ("listed", "job_status", "said"),
+    [
+        pytest.param(RUNNING, {}, ("Unknown", "NotPublished"), id="is not decided while workers run"),
+        pytest.param([worker(0, status=b.ended(41))], FAILED, ("False", "NothingPublished"), id="is False when the run fails"),
+    ],
+)
+def test_whether_the_alias_was_moved(listed: list[Manifest], job_status: Manifest, said: tuple[str, str]) -> None:
+    manifest = run(**ALIASED)
+    _, status, *_ = planned(seen(manifest, *listed, job=job(manifest, status=job_status)))
+    assert alias_moved(status)[:2] == said

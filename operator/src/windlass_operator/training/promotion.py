@@ -51,9 +51,10 @@ def of_run(version: ModelVersionReference, moved: Verdict | None, hindered: Omit
         hindered: what `hindrance` says of the version.
     """
     published = f"Version {version.version} of Model {version.name} is published."
+    if moved is not None and moved.problem:
+        return Verdict("True", "PublishedWithoutAlias", f"{published} {moved.message}", problem=True)
     if moved is not None:
-        reason = "PublishedWithoutAlias" if moved.problem else "Published"
-        return Verdict("True", reason, f"{published} {moved.message}", moved.problem)
+        return Verdict("True", "Published", f"{published} {moved.message}")
     if hindered is not None:
         return Verdict("True", "Published", f"{published} No service can load it. {hindered.message}", problem=True)
     return Verdict("True", "Published", published)
