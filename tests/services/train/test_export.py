@@ -1,22 +1,27 @@
 """Exported programs answer as the module does, for any number of rows, and a version holds all that serving needs."""
 
+import errno
+import os
+import re
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
 from safetensors.torch import load_file
-from training_runs import training_run
+from torch import nn
+from training_runs import publish_table, training_run
 
-from windlass_core.contracts import VersionReference
+from windlass_core.contracts import TERMINATION_MESSAGE_BYTES, RunResult, VersionReference
 from windlass_core.registry import Registry
 from windlass_core.resources.training_job import TrainedModel
 from windlass_core.store import Store
 from windlass_preprocess.transform import Transform
-from windlass_train import export as exporting
 from windlass_train.data import load
-from windlass_train.export import export
+from windlass_train import export as exporting
+from windlass_train.export import Exported
 from windlass_train.objective import Program
 from windlass_train.publish import publish
 from windlass_train.recipes import Problem, build_module
@@ -33,6 +38,11 @@ def program_of(problem: Problem, recipe: str, **parameters: object) -> Program:
     torch.manual_seed(0)
     model = TrainedModel.model_validate({"name": "m", "recipe": recipe, "parameters": parameters})
     return Program(problem, build_module(problem, model)).eval()
+
+
+def export(program: Program, features: torch.Tensor, folder: Path) -> Exported:
+    inputs = {"features": features}
+    return exporting.export(program, inputs, [program.output_name], folder, keep={"features": features[:4]})
 
 
 @pytest.mark.parametrize(
@@ -86,12 +96,91 @@ def test_dropout_is_not_in_what_is_served(tmp_path: Path) -> None:
     np.testing.assert_array_equal(*answers)
 
 
-def test_a_graph_that_does_not_agree_with_torch_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exporting, "TOLERANCE", -1.0)
-    exported = export(program_of(CLASSES, "logistic"), torch.randn(8, 64), tmp_path)
-    assert "onnx" not in exported.formats
+def cancelling() -> nn.Module:
+    """Logits that are small differences of large numbers, so that they depend on the order in which these are added."""
+    half = 1e6 * torch.randn(10, 32, generator=torch.Generator().manual_seed(0))
+    module = nn.Linear(64, 10)
+    with torch.no_grad():
+        module.weight.copy_(torch.cat([half, -half], dim=1))
+    return module
+
+
+def twofold(rows: int) -> torch.Tensor:
+    """float32 [rows, 64], of which the second half of the columns repeats the first."""
+    return torch.randn(rows, 32, generator=torch.Generator().manual_seed(1)).repeat(1, 2)
+
+
+class Bessel(nn.Module):
+    """What torch.export takes, and ONNX has no operator for."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return torch.special.bessel_j1(features[:, :10])
+
+
+LEFT_OUT: dict[str, tuple[nn.Module, str, str]] = {
+    "ONNX Runtime and torch disagree": (
+        cancelling(),
+        "OnnxDisagrees",
+        r"differ by up to 0\.\d+ on 200 rows.* 0\.0001 .*lower",
+    ),
+    "ONNX has no such operator": (Bessel(), "OnnxExportFailed", r"failed \(DispatchError: No ONNX function .*bessel.* another"),
+}
+
+
+@pytest.mark.parametrize(("module", "reason", "sentence"), LEFT_OUT.values(), ids=LEFT_OUT.keys())
+def test_a_graph_is_left_out_and_the_cause_noted_when(module: nn.Module, reason: str, sentence: str, tmp_path: Path) -> None:
+    exported = export(Program(CLASSES, module), twofold(200), tmp_path)
+    assert exported.formats.keys() == {"safetensors", "torch.export"}
     assert exported.onnx_max_abs_difference is None
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.pt2", "weights.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.pt2", "sample.npz", "weights.safetensors"]
+    (omitted,) = exported.omitted
+    assert (omitted.format, omitted.reason) == ("onnx", reason)
+    assert re.search(sentence, omitted.message)
+
+
+def test_a_full_disk_is_no_reason_to_publish_without_onnx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(onnx, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        export(program_of(CLASSES, "logistic"), torch.randn(8, 64), tmp_path)
+
+
+def test_the_longest_error_of_an_exporter_fits_into_what_a_pod_leaves(
+    data_store: Store, digits: VersionReference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("\u20ac" * 10_000) from ValueError('"\u20ac\\' * 10_000)
+
+    monkeypatch.setattr(torch.onnx, "export", fail)
+    run = training_run(digits, uid="failed-export", recipe="logistic")
+    data = load(data_store, digits)
+    published = publish(data_store, run, data, Trained(module=build_module(data.problem, run.spec.model), step=1), {})
+    result = published_result(published)
+    assert result.model is not None
+    assert result.model.omitted[0].message.startswith("The export to ONNX failed (ValueError:")
+    text = result.to_termination_message()
+    assert len(text.encode()) < TERMINATION_MESSAGE_BYTES
+    assert RunResult.model_validate_json(text) == result
+
+
+def test_a_version_without_onnx_is_published_and_tells_why_wherever_it_is_read(data_store: Store, tmp_path: Path) -> None:
+    features, labels = twofold(300).numpy(), np.arange(300) % 10
+    shares = {"train": 0.5, "validation": 0.0, "test": 0.5}
+    dataset = publish_table(data_store, tmp_path, "twofold", features, labels, classes=True, shares=shares)
+    run = training_run(dataset, uid="disagrees", recipe="logistic")
+    published = publish(data_store, run, load(data_store, dataset), Trained(module=cancelling(), step=3), {"accuracy": 0.5})
+    again = Registry(data_store, "models").find("twofold", "disagrees")
+    assert again is not None
+    assert again.manifest.model is not None
+    result = published_result(published)
+    assert (result.outcome, result.reason) == ("Succeeded", "Published")
+    assert result.model is not None
+    assert result.model.formats == ["safetensors", "torch.export"]
+    assert [(omitted.format, omitted.reason) for omitted in result.model.omitted] == [("onnx", "OnnxDisagrees")]
+    assert again.manifest.model.omitted == result.model.omitted
+    assert published_result(again) == result, "a pod that finds the version published says the same"
 
 
 def test_a_version_is_published_once_and_tells_where_it_comes_from(data_store: Store, digits: VersionReference) -> None:
@@ -110,11 +199,16 @@ def test_a_version_is_published_once_and_tells_where_it_comes_from(data_store: S
     assert content.dataset == digits
     assert (content.job, content.job_uid, content.spec) == (run.name, "published", run.spec)
     assert content.made_with.keys() >= {"torch", "onnx", "onnxruntime", "windlass-train", "python"}
-    assert {file.path for file in first.manifest.files} == {"weights.safetensors", "model.pt2", "model.onnx", "transform.json"}
+    files = {"weights.safetensors", "model.pt2", "model.onnx", "transform.json", "sample.npz"}
+    assert {file.path for file in first.manifest.files} == files
     assert Transform.from_json(first.read("transform.json")) == data.transform
     result = published_result(first)
     assert result.outcome == "Succeeded"
     assert result.model is not None
-    assert result.model.version == first.reference == Registry(data_store, "models").open("digits", 1).reference
+    assert (
+        result.model.version
+        == first.reference
+        == Registry(data_store, "models").open("digits", first.reference.version).reference
+    )
     assert result.model.metrics == {"accuracy": 0.5}
     assert len(result.to_termination_message().encode()) < 2048
