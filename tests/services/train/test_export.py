@@ -19,8 +19,8 @@ from windlass_core.registry import Registry
 from windlass_core.resources.training_job import TrainedModel
 from windlass_core.store import Store
 from windlass_preprocess.transform import Transform
-from windlass_train.data import load
 from windlass_train import export as exporting
+from windlass_train.data import load
 from windlass_train.export import Exported
 from windlass_train.objective import Program
 from windlass_train.publish import publish

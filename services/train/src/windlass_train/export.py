@@ -1,4 +1,4 @@
-"""A trained program in the formats of a Model version: safetensors weights, torch.export program, ONNX.
+"""A module in the formats of a Model version: safetensors weights, torch.export program, ONNX; and a sample of its answers.
 
 ONNX Runtime is asked for the same rows as torch, and the largest difference is noted. A graph that cannot be made or does not
 agree is left out and the cause noted: the version is worth keeping for its other formats. What that means for an alias is not
@@ -8,10 +8,13 @@ decided here.
 import contextlib
 import io
 import logging
+import platform
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version as installed
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,23 +22,37 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from windlass_core.manifests import TensorDescription
+from windlass_core.manifests import SAMPLE_INPUT, SAMPLE_OUTPUT, TensorDatatype, TensorDescription
 from windlass_core.resources.model import OmittedFormat
-from windlass_train.objective import INPUT_NAME, Program
 from windlass_train.snapshot import copy_weights
 
 WEIGHTS_FILE, PROGRAM_FILE, ONNX_FILE = "weights.safetensors", "model.pt2", "model.onnx"
+SAMPLE_FILE = "sample.npz"
 # Rows compared between torch and ONNX Runtime.
 SAMPLE_ROWS = 256
 # Largest difference that float32 sums in another order explain, relative to the largest output (at least 1: probabilities).
 TOLERANCE = 1e-4
-# Of an exporter's error: its first line says what, pages of graph follow.
+# Characters of an exporter's error: its first line says what, pages of graph follow.
 ERROR_LENGTH = 200
 
-Floats = NDArray[np.float32]
+_DATATYPES: Mapping[torch.dtype, TensorDatatype] = {
+    torch.bool: "BOOL",
+    torch.uint8: "UINT8",
+    torch.int8: "INT8",
+    torch.int16: "INT16",
+    torch.int32: "INT32",
+    torch.int64: "INT64",
+    torch.float16: "FP16",
+    torch.float32: "FP32",
+    torch.float64: "FP64",
+}
+_MADE_WITH = ("torch", "onnx", "onnxscript", "onnxruntime", "windlass-train")
+
+# Tensors by name, in the order of the module's parameters or answers.
+Tensors = Mapping[str, Tensor]
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +64,7 @@ class Exported:
     Attributes:
         formats: format to file name.
         omitted: formats that could not be made.
+        sample: name of the file with the kept inputs and what the module answers to them.
         onnx_max_abs_difference: None where there is no ONNX graph.
     """
 
@@ -55,79 +73,116 @@ class Exported:
     inputs: list[TensorDescription]
     outputs: list[TensorDescription]
     onnx_max_abs_difference: float | None
+    sample: str
 
 
-def export(program: Program, sample: Tensor, folder: Path) -> Exported:
-    """Write a program in all formats, ONNX only if it agrees with torch.
+def export(module: nn.Module, inputs: Tensors, outputs: Sequence[str], folder: Path, *, keep: Tensors) -> Exported:
+    """Write a module in all formats, ONNX only if it agrees with torch. The rows, dimension 0 of every tensor, stay free.
 
     Args:
-        program: trained, on the CPU.
-        sample: float32 [at least 1, features] of the data, at most SAMPLE_ROWS of it are used.
+        module: trained, on the CPU; takes tensors and gives one or a tuple of them.
+        inputs: what it is compared on, by the names that callers will use, in the order of its parameters; all have the same
+            number of rows, at least 1, of which at most SAMPLE_ROWS are used.
+        outputs: names of its answers, in order.
         folder: where the files go.
+        keep: inputs that are stored with the version, where anyone who may read it sees them.
 
     Raises:
         OSError: the folder's disk is full, or the like; another try may do better.
     """
-    program.eval()
-    sample = sample[:SAMPLE_ROWS]
-    with torch.no_grad():
-        expected = program(sample).numpy()
-    save_file(copy_weights(program), folder / WEIGHTS_FILE)
-    exported = _trace(program, sample)
+    module.eval()
+    inputs = {name: tensor[:SAMPLE_ROWS] for name, tensor in inputs.items()}
+    expected = _answers(module, inputs, outputs)
+    save_file(copy_weights(module), folder / WEIGHTS_FILE)
+    exported = _trace(module, inputs)
     torch.export.save(exported, folder / PROGRAM_FILE)
     formats = {"safetensors": WEIGHTS_FILE, "torch.export": PROGRAM_FILE}
-    onnx = _export_onnx(program, exported, sample, expected, folder / ONNX_FILE)
-    if isinstance(onnx, OmittedFormat):
-        log.warning("the version gets no ONNX graph", extra={"reason": onnx.reason, "detail": onnx.message})
+    agreed = _export_onnx(exported, inputs, expected, folder / ONNX_FILE)
+    omitted = [agreed] if isinstance(agreed, OmittedFormat) else []
+    if omitted:
+        log.warning("the version gets no ONNX graph", extra={"reason": omitted[0].reason, "detail": omitted[0].message})
         (folder / ONNX_FILE).unlink(missing_ok=True)
-        difference, omitted = None, [onnx]
     else:
-        difference, omitted = onnx, []
         formats["onnx"] = ONNX_FILE
+    _write_sample(keep, _answers(module, keep, outputs), folder / SAMPLE_FILE)
     return Exported(
         formats=formats,
         omitted=omitted,
-        inputs=[TensorDescription(name=INPUT_NAME, shape=[-1, sample.shape[1]])],
-        outputs=[TensorDescription(name=program.output_name, shape=[-1, expected.shape[1]])],
-        onnx_max_abs_difference=difference,
+        inputs=_described(inputs),
+        outputs=_described(expected),
+        onnx_max_abs_difference=None if isinstance(agreed, OmittedFormat) else agreed,
+        sample=SAMPLE_FILE,
     )
 
 
-def _trace(program: Program, sample: Tensor) -> ExportedProgram:
+def made_with() -> dict[str, str]:
+    """Versions of all that has a part in an export."""
+    return {name: installed(name) for name in _MADE_WITH} | {"python": platform.python_version()}
+
+
+def _answers(module: nn.Module, inputs: Tensors, names: Sequence[str]) -> dict[str, Tensor]:
+    with torch.no_grad():
+        answer = module(*inputs.values())
+    answers = (answer,) if isinstance(answer, Tensor) else tuple(answer)
+    return dict(zip(names, answers, strict=True))
+
+
+def _described(tensors: Tensors) -> list[TensorDescription]:
+    return [
+        TensorDescription(name=name, datatype=_DATATYPES[tensor.dtype], shape=[-1, *tensor.shape[1:]])
+        for name, tensor in tensors.items()
+    ]
+
+
+def _trace(module: nn.Module, inputs: Tensors) -> ExportedProgram:
     # torch takes a batch of 1 in the example for a constant, so it is traced with at least 2 rows.
-    example = sample[:2].repeat(2, 1)
-    return torch.export.export(program, (example,), dynamic_shapes=({0: Dim("batch", min=1)},))
+    example = tuple(torch.cat([tensor[:2], tensor[:2]]) for tensor in inputs.values())
+    batch = Dim("batch", min=1)
+    # By the parameters' order; with one parameter, too, a tuple of one: a bare dictionary would be taken for their names.
+    return torch.export.export(module, example, dynamic_shapes=tuple({0: batch} for _ in example))
 
 
-def _export_onnx(
-    program: Program, exported: ExportedProgram, sample: Tensor, expected: Floats, path: Path
-) -> float | OmittedFormat:
+def _write_sample(inputs: Tensors, answers: Tensors, path: Path) -> None:
+    arrays = {f"{SAMPLE_INPUT}{name}": tensor.numpy() for name, tensor in inputs.items()}
+    arrays |= {f"{SAMPLE_OUTPUT}{name}": tensor.numpy() for name, tensor in answers.items()}
+    # Typed as if any array could be savez's own option `allow_pickle`, whose name no array has here.
+    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+
+
+def _export_onnx(exported: ExportedProgram, inputs: Tensors, expected: Tensors, path: Path) -> float | OmittedFormat:
     """Write the graph; its largest difference from torch, or why it cannot stay."""
     try:
         with _quiet():
             torch.onnx.export(
-                exported,
-                dynamo=True,
-                external_data=False,
-                input_names=[INPUT_NAME],
-                output_names=[program.output_name],
-                f=path,
+                exported, dynamo=True, external_data=False, input_names=list(inputs), output_names=list(expected), f=path
             )
         _name_batch(path)
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        [answer] = session.run(None, {INPUT_NAME: sample.numpy()})
+        answers = session.run(list(expected), {name: tensor.numpy() for name, tensor in inputs.items()})
     except (OSError, MemoryError):
         raise  # the pod's trouble and not the model's: a version never changes, so it must not go without for that
     except Exception as error:  # the exporter and ONNX Runtime raise anything for a model that they cannot take
         log.warning("the export to ONNX failed", exc_info=error)
         return _failed(error)
-    difference = float(np.abs(answer - expected).max())
-    tolerated = TOLERANCE * max(1.0, float(np.abs(expected).max()))
-    # False also where either answer is not a number.
-    return difference if difference <= tolerated else _disagrees(difference, tolerated, rows=len(sample))
+    return _compared(answers, [tensor.numpy() for tensor in expected.values()])
 
 
-def _failed(error: Exception) -> OmittedFormat:
+def _compared(answers: Sequence[NDArray[Any]], expected: Sequence[NDArray[Any]]) -> float | OmittedFormat:
+    """The largest difference of all outputs, if it is tolerated."""
+    largest = 0.0
+    for answer, wanted in zip(answers, expected, strict=True):
+        difference = float(np.abs(answer.astype(np.float64) - wanted.astype(np.float64)).max())
+        tolerated = TOLERANCE * max(1.0, float(np.abs(wanted.astype(np.float64)).max()))
+        # True also where either answer is not a number.
+        if not difference <= tolerated:
+            return _disagrees(difference, tolerated, rows=len(wanted))
+        largest = max(largest, difference)
+    return largest
+
+
+def _failed(error: BaseException) -> OmittedFormat:
+    while error.__cause__ is not None:  # the exporter wraps what went wrong in advice to those who write exporters
+        error = error.__cause__
     first = (str(error).strip().splitlines() or [""])[0][:ERROR_LENGTH]
     message = (
         f"The export to ONNX failed ({type(error).__name__}: {first}); train with another model.recipe or model.parameters."
@@ -137,7 +192,8 @@ def _failed(error: Exception) -> OmittedFormat:
 
 def _disagrees(difference: float, tolerated: float, *, rows: int) -> OmittedFormat:
     message = (
-        f"ONNX Runtime and torch differ by up to {difference:.2g} on {rows} rows of the data, and {tolerated:.2g} is tolerated. "
+        f"ONNX Runtime and torch differ by up to {difference:.2g} on {rows} rows of the data, more than the {tolerated:.2g} "
+        "that rounding explains. "
         "Very large weights are the usual cause: lower model.parameters.learningRate or set weightDecay, and train again."
     )
     return OmittedFormat(format="onnx", reason="OnnxDisagrees", message=message)
