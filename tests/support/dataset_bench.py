@@ -38,6 +38,13 @@ def numbers(rows: int) -> str:
     return "a,b,c,y\n" + "\n".join(lines) + "\n"
 
 
+def parquet(**columns: Any) -> bytes:
+    """A Parquet file of these columns."""
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns), buffer)
+    return buffer.getvalue()
+
+
 @dataclass(frozen=True)
 class Version:
     """A published Dataset version, as a reader of it sees it."""

@@ -1,19 +1,13 @@
 import gzip
-import io
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from dataset_bench import DatasetBench
+from dataset_bench import DatasetBench, parquet
 
-from windlass_core.errors import BadConfiguration, BadData, NotFound
-
-
-def parquet(**columns: Any) -> bytes:
-    buffer = io.BytesIO()
-    pq.write_table(pa.table(columns), buffer)
-    return buffer.getvalue()
+from windlass_core.errors import BadData
+from windlass_preprocess import reading
 
 
 @pytest.mark.parametrize(
@@ -59,6 +53,19 @@ def test_csv_is_read(bench: DatasetBench, text: str, rows: list[dict[str, Any]])
         pytest.param(
             'a,b\n1,"x\n2,y\n', "BadData", 'line 2 opens a quote that is never closed: 1,"x', id="a quote that is never closed"
         ),
+        pytest.param(
+            'a,b\n1,"x\ny"\n2,"z\n\n"\n3\n4,5\n6\n',
+            "BadData",
+            "line 7 has fewer values than the header has names: 3; line 9 has fewer",
+            id="ragged rows behind line ends in quotes",
+        ),
+        pytest.param(
+            '\ufeffa,b\r\n1,"x\r\ny"\r\n3\r\n',
+            "BadData",
+            "line 4 has fewer values than the header has names: 3",
+            id="and behind a byte order mark",
+        ),
+        pytest.param("a,b\r\n1,2\r\n\r\n\r\n3\r\n", "BadData", "line 5 has fewer", id="and behind empty lines"),
         pytest.param(b"a,b\n1,\xff\n", "BadData", "line 2 is not UTF-8", id="bytes that are no UTF-8"),
         pytest.param(b"\xff,b\n1,2\n", "BadData", "the header line is not UTF-8", id="a header that is no UTF-8"),
         pytest.param("a,b\n" + "1,2,3\n" * 50, "BadData", "(50 such lines)", id="many ragged rows are counted"),
@@ -131,6 +138,16 @@ def test_a_csv_column_has_the_narrowest_type_of_all_its_values(
         pytest.param(
             ["1", "1e39"], "row 2 of store://raw/data.csv, column 'x': 1e+39 is too large to compute with", id="beyond float32"
         ),
+        pytest.param(
+            ["2026-01-31", "0000-01-31"],
+            "row 2 of store://raw/data.csv, column 'x': 0001-01-31 (BC) is not between the years 1 and 9999",
+            id="a date before all others",
+        ),
+        pytest.param(
+            ["2026-01-31 12:00:00", "20260-01-31 12:00:00"],
+            "column 'x': 20260-01-31 12:00:00 is not between the years 1 and 9999",
+            id="a timestamp behind all others",
+        ),
         pytest.param(["", ""], "column 'x' has no value in any row; leave it out by a drop step", id="no value at all"),
     ],
 )
@@ -178,6 +195,9 @@ def test_json_lines_are_read(bench: DatasetBench, name: str) -> None:
             '{"a": 1}\n{"a" 2}\n', "store://raw/data.jsonl: line 2 is not JSON: Expecting ':' delimiter", id="a broken line"
         ),
         pytest.param("[1, 2]\n", "line 1 is JSON, but not an object: [1, 2]", id="no objects"),
+        pytest.param("[" * 100_000, "line 1 is nested too deeply: [[[", id="nested without end"),
+        pytest.param('{"a": 1, "A": 2}\n', "the columns 'A' and 'a' differ in nothing but case", id="keys that differ in case"),
+        pytest.param('{"a": 1}\n{"A": 2}\n', "the columns 'A' and 'a' differ in nothing but case", id="and in two lines"),
         pytest.param('{"a": [1]}\n', "column 'a' holds values of type", id="lists"),
         pytest.param('{"a": {"b": 1}}\n', "column 'a' holds values of type", id="objects in objects"),
         pytest.param(
@@ -196,6 +216,45 @@ def test_json_that_cannot_be_read_is_named(bench: DatasetBench, text: str, sente
     assert sentence in raised.value.message
     assert "/tmp" not in raised.value.message  # noqa: S108
     assert "\n" not in raised.value.message
+
+
+def test_a_key_that_looks_as_if_it_were_renamed_is_kept(bench: DatasetBench) -> None:
+    assert bench.prepare(bench.upload("data.jsonl", '{"a": 1, "a_1": 2}\n')).rows("train") == [{"a": 1, "a_1": 2}]
+
+
+def test_an_array_of_objects_in_one_long_line_is_told_without_parsing_it(
+    bench: DatasetBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "LONGEST_JSON_LINE", 100)
+    text = "[" + ", ".join(['{"a": 1}'] * 100) + "]\n"
+    with pytest.raises(BadData, match="line 1 is not an object: "):
+        bench.prepare(bench.upload("data.json", text))
+
+
+@pytest.mark.parametrize("name", ["data.csv.gz", "data.json.gz"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda data: data[:20] + b"\xff\x13" * 30 + data[80:], id="bytes changed in the middle"),
+        pytest.param(lambda data: data[:100], id="cut short"),
+        pytest.param(lambda _data: b"a,b\n1,2\n", id="not compressed at all"),
+    ],
+)
+def test_a_compressed_file_that_is_damaged_is_bad_data(
+    bench: DatasetBench, name: str, damage: Callable[[bytes], bytes]
+) -> None:
+    lines = "a,b\n" if ".csv" in name else ""
+    lines += "".join(f"{n},{n * n % 997}\n" if ".csv" in name else f'{{"a": {n * n % 997}}}\n' for n in range(10_000))
+    with pytest.raises(BadData, match=rf"store://raw/{name}") as raised:
+        bench.prepare(bench.upload(name, damage(gzip.compress(lines.encode()))))
+    assert "/tmp" not in raised.value.message  # noqa: S108
+
+
+def test_the_line_is_right_in_a_file_that_many_threads_read(bench: DatasetBench) -> None:
+    rows = [f'{number},"a text of\ntwo lines, the row of number {number}"' for number in range(300_000)]
+    rows.insert(250_000, "alone")
+    with pytest.raises(BadData, match="line 500002 has fewer values than the header has names: alone"):
+        bench.prepare_csv("a,b\n" + "\n".join(rows) + "\n")
 
 
 def test_parquet_keeps_its_types(bench: DatasetBench) -> None:
@@ -221,6 +280,12 @@ def test_parquet_keeps_its_types(bench: DatasetBench) -> None:
     ("data", "reason", "sentence"),
     [
         pytest.param(b"PAR1 is not enough", "BadData", "store://raw/data.parquet cannot be read as Parquet", id="no Parquet"),
+        pytest.param(
+            parquet(a=pa.array([1, 3_000_000], pa.date32())),
+            "BadData",
+            "row 2 of store://raw/data.parquet, column 'a': 10183-09-21 is not between the years 1 and 9999",
+            id="a date that Python does not know",
+        ),
         pytest.param(parquet(a=[[1]]), "UnsupportedColumn", "column 'a' holds values of type BIGINT[]", id="lists"),
         pytest.param(parquet(a=[b"x"]), "UnsupportedColumn", "column 'a' holds values of type BLOB", id="bytes"),
         pytest.param(
@@ -239,87 +304,3 @@ def test_parquet_that_cannot_be_used_is_named(bench: DatasetBench, data: bytes, 
         bench.prepare(bench.upload("data.parquet", data))
     assert raised.value.reason == reason
     assert sentence in raised.value.message
-
-
-@pytest.mark.parametrize(
-    ("uri", "rows"),
-    [
-        pytest.param("store://raw/days/", [1, 2, 3, 4], id="a folder, in the order of names, without hidden files"),
-        pytest.param("store://raw/days/*.csv", [1, 2, 3], id="a glob"),
-        pytest.param("store://raw/days/b.csv.gz", [4], id="one compressed file"),
-        pytest.param("store://raw/d*/a[12].csv", [1, 2, 3], id="a glob in the folder"),
-    ],
-)
-def test_many_files_of_one_schema_are_one_table(bench: DatasetBench, uri: str, rows: list[int]) -> None:
-    bench.upload("days/a2.csv", "x\n3\n")
-    bench.upload("days/a1.csv", "x\n1\n2\n")
-    bench.upload("days/b.csv.gz", gzip.compress(b"x\n4\n"))
-    bench.upload("days/_SUCCESS", "done")
-    bench.upload("other.csv", "x\n9\n")
-    version = bench.prepare(uri)
-    assert [row["x"] for row in version.rows("train")] == rows
-    assert len(version.content.source) == len(version.content.source_digests)
-
-
-def test_a_place_in_many_files_names_the_right_one(bench: DatasetBench) -> None:
-    bench.upload("days/a.csv", "x,y\n" + "1,1\n" * 20)
-    bench.upload("days/b.csv", "x,y\n1,1\nbad,1\n")
-    with pytest.raises(BadData, match=r"row 2 of store://raw/days/b.csv, column 'x': 'bad' is no number"):
-        bench.prepare("store://raw/days/")
-
-
-@pytest.mark.parametrize(
-    ("header", "sentence"),
-    [
-        pytest.param("x,z", "has other columns than store://raw/days/a.csv: it lacks y and has z more", id="other names"),
-        pytest.param("y,x", "has them in another order", id="another order"),
-    ],
-)
-def test_files_of_other_columns_are_named(bench: DatasetBench, header: str, sentence: str) -> None:
-    bench.upload("days/a.csv", "x,y\n1,2\n")
-    bench.upload("days/b.csv", f"{header}\n1,2\n")
-    with pytest.raises(BadData) as raised:
-        bench.prepare("store://raw/days/")
-    assert "store://raw/days/b.csv" in raised.value.message
-    assert sentence in raised.value.message
-
-
-def test_json_files_may_lack_columns_that_others_have(bench: DatasetBench) -> None:
-    bench.upload("days/a.jsonl", '{"x": 1}\n')
-    bench.upload("days/b.jsonl", '{"x": 2, "y": "z"}\n')
-    assert bench.prepare("store://raw/days/").rows("train") == [{"x": 1, "y": None}, {"x": 2, "y": "z"}]
-
-
-@pytest.mark.parametrize(
-    ("names", "uri", "sentence"),
-    [
-        pytest.param(
-            ["a.txt"],
-            "store://raw/a.txt",
-            "the name raw/a.txt does not tell its format; set spec.source.format",
-            id="an unknown ending",
-        ),
-        pytest.param(["d/a.csv", "d/b.jsonl"], "store://raw/d/", "are of several formats", id="several formats"),
-        pytest.param([], "store://raw/../secret.csv", "is not a path in the store", id="a path out of the namespace"),
-        pytest.param([], "store://*.csv", "a glob must begin with a folder", id="a glob over the whole store"),
-    ],
-)
-def test_a_source_that_cannot_be_taken_is_bad_configuration(
-    bench: DatasetBench, names: list[str], uri: str, sentence: str
-) -> None:
-    for name in names:
-        bench.upload(name, "x\n1\n")
-    with pytest.raises(BadConfiguration) as raised:
-        bench.prepare(uri)
-    assert sentence in raised.value.message
-
-
-def test_the_format_of_the_spec_wins_over_the_name(bench: DatasetBench) -> None:
-    assert bench.prepare(bench.upload("a.txt", "x\n1\n2\n"), format="csv").rows("train") == [{"x": 1}, {"x": 2}]
-
-
-@pytest.mark.parametrize("uri", ["store://raw/a.csv", "store://raw/a/", "store://raw/a*.csv"])
-def test_a_source_that_does_not_appear_is_not_found(bench: DatasetBench, uri: str) -> None:
-    with pytest.raises(NotFound, match=r"nothing is at .* in namespace default; upload it") as raised:
-        bench.run(uri)
-    assert raised.value.reason == "SourceNotFound"

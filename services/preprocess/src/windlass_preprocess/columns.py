@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from windlass_core.errors import BadData
 from windlass_preprocess.database import Database, literal
-from windlass_preprocess.reading import RAW, RawColumn, RawTable
+from windlass_preprocess.raw_table import RAW, RawColumn, RawTable
 from windlass_preprocess.values import ColumnKind
 
 DATA = "data"
@@ -25,6 +25,8 @@ COLUMNS_AT_ONCE = 64
 MOSTLY_NUMBERS = 0.95
 # Features are computed in float32.
 LARGEST_NUMBER = 3.4e38
+# What Python's dates, and so requests for predictions, can say.
+FIRST_YEAR, LAST_YEAR = 1, 9999
 
 # In lower case; what stands for no value in a CSV column that is not text.
 _MISSING = ", ".join(literal(text) for text in ("", "na", "n/a", "null", "none", "nan"))
@@ -206,19 +208,23 @@ def _checked(database: Database, raw: RawTable, columns: Sequence[TableColumn]) 
             if count == 0:
                 sentence = f"column '{column.name}' has no value in any row; leave it out by a drop step"
                 raise BadData(sentence, reason="EmptyColumn")
-            if column.kind == "float64":
-                _refuse_too_large(database, raw, column)
+            _refuse_beyond(database, raw, column)
             yield TableColumn(column.name, column.sql, column.kind, nullable=count < raw.rows)
 
 
-def _refuse_too_large(database: Database, raw: RawTable, column: TableColumn) -> None:
-    (largest,) = database.row(f"SELECT max(abs({column.sql})) FROM {DATA}")
-    if largest <= LARGEST_NUMBER:
-        return
-    row, value = database.row(
-        f"SELECT rowid, {column.sql} FROM {DATA} WHERE abs({column.sql}) > {LARGEST_NUMBER} ORDER BY rowid LIMIT 1"
-    )
-    raise BadData(f"{raw.place(row)}, column '{column.name}': {value} is too large to compute with")
+def _refuse_beyond(database: Database, raw: RawTable, column: TableColumn) -> None:
+    """Refuse what later steps cannot compute with: numbers beyond float32, and years that Python's dates do not know."""
+    match column.kind:
+        case "float64":
+            beyond, why = f"abs({column.sql}) > {LARGEST_NUMBER}", "is too large to compute with"
+        case "date" | "timestamp":
+            beyond = f"NOT (isfinite({column.sql}) AND year({column.sql}) BETWEEN {FIRST_YEAR} AND {LAST_YEAR})"
+            why = f"is not between the years {FIRST_YEAR} and {LAST_YEAR}"
+        case _:
+            return
+    found = database.rows(f"SELECT rowid, {column.sql}::VARCHAR FROM {DATA} WHERE {beyond} ORDER BY rowid LIMIT 1")
+    for row, value in found:
+        raise BadData(f"{raw.place(row)}, column '{column.name}': {value} {why}")
 
 
 def groups(items: Sequence[Item]) -> Iterator[list[Item]]:

@@ -4,6 +4,7 @@ Data larger than memory spills to files in a scratch folder. Everything runs in 
 gives the same output whatever the number of threads. Knows no store and no Dataset.
 """
 
+import errno
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -77,6 +78,11 @@ class Database:
         self._watcher.join()
         self._connection.close()
 
+    def check_stop(self) -> None:
+        """Nothing but what every method begins with; for work beside the database."""
+        if self._stop_requested.is_set():
+            raise Stopped("the run was asked to stop")
+
     def run(self, sql: str) -> None:
         """Execute one statement for its effect."""
         with self._translated():
@@ -117,15 +123,14 @@ class Database:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        if self._stop_requested.is_set():
-            raise Stopped("the run was asked to stop")
+        self.check_stop()
         try:
             yield
         except duckdb.InterruptException as error:
             raise Stopped("the run was asked to stop") from error
         except duckdb.OutOfMemoryException as error:
             if any(text in str(error) for text in _NO_SPACE):
-                raise scratch_full() from error
+                raise _scratch_full() from error
             sentence = (
                 f"preparing this data needs more than the {self._limits.memory_bytes // MIB} MiB that the pod's memory leaves "
                 "for it; raise spec.resources.memory"
@@ -133,12 +138,22 @@ class Database:
             raise BadConfiguration(sentence, reason="OutOfMemory") from error
         except duckdb.IOException as error:
             if any(text in str(error) for text in _NO_SPACE):
-                raise scratch_full() from error
+                raise _scratch_full() from error
             raise
 
 
-def scratch_full() -> BadConfiguration:
-    """The scratch disk does not hold what it must."""
+@contextmanager
+def on_scratch() -> Iterator[None]:
+    """Within it a disk without room is BadConfiguration with reason ScratchFull; other errors of files stay as they are."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise _scratch_full() from error
+        raise
+
+
+def _scratch_full() -> BadConfiguration:
     sentence = "the node's disk has no room left for this data; it needs about three times the size of the source"
     return BadConfiguration(sentence, reason="ScratchFull")
 

@@ -7,7 +7,7 @@ from windlass_core.errors import BadConfiguration, BadData
 from windlass_core.resources.dataset import DatasetSpec
 from windlass_preprocess.columns import DATA, TableColumn
 from windlass_preprocess.database import Database
-from windlass_preprocess.reading import RawTable
+from windlass_preprocess.raw_table import RawTable
 from windlass_preprocess.values import listed
 
 # Integers are classes when there are at most this many, and each stands for at least two rows on average; otherwise they count

@@ -24,12 +24,13 @@ from windlass_core.run import RunContext
 from windlass_core.store import URI_SCHEME, Store
 from windlass_preprocess import source, steps
 from windlass_preprocess.columns import TableColumn, make_typed
-from windlass_preprocess.database import Database
+from windlass_preprocess.database import Database, on_scratch
 from windlass_preprocess.fitting import fit
 from windlass_preprocess.labels import LabelColumn, check_label_name, label_of
 from windlass_preprocess.limits import Limits
 from windlass_preprocess.profile import PROFILE_FILE, categories_of, profile, training_moments
-from windlass_preprocess.reading import RawTable, read
+from windlass_preprocess.raw_table import RawTable
+from windlass_preprocess.reading import read
 from windlass_preprocess.source import SourceFile
 from windlass_preprocess.splitting import TEST, TRAIN, VALIDATION, assign
 from windlass_preprocess.steps import Encoded, Scaled
@@ -96,7 +97,8 @@ def prepare(
             raw = read(database, files, format_)
             context.progress.update(phase="Fitting", message="", rows=raw.rows)
             prepared = _type_columns(database, run.spec, raw)
-            content = _write(database, run.spec, context, prepared, files, folder / "version")
+            with on_scratch():
+                content = _write(database, run.spec, context, prepared, files, folder / "version")
         context.check_stop()
         context.progress.update(phase="Publishing", message="", rows=raw.rows)
         version = registry.claim(run.name, owner)

@@ -16,7 +16,7 @@ from typing import Literal
 from windlass_core.errors import BadConfiguration, BadData, NotFound, Stopped
 from windlass_core.resources.dataset import Source
 from windlass_core.store import URI_SCHEME, Entry, Store, path_of
-from windlass_preprocess.database import scratch_full
+from windlass_preprocess.database import on_scratch
 
 Format = Literal["csv", "json", "parquet"]
 
@@ -44,6 +44,11 @@ class SourceFile:
     path: str
     local: Path
     digest: str
+
+    @property
+    def uri(self) -> str:
+        """What a Dataset names it by."""
+        return f"{URI_SCHEME}{self.path}"
 
 
 def wait_for(
@@ -84,7 +89,7 @@ def find(store: Store, source: Source) -> list[Entry]:
     """The files that the source names, sorted by path; none if there is none.
 
     Raises:
-        BadConfiguration: the source names too many files.
+        BadConfiguration: the source names too many files, or a folder without its /.
     """
     path = path_of(source.uri)
     if path.endswith("/"):
@@ -92,13 +97,19 @@ def find(store: Store, source: Source) -> list[Entry]:
     elif _GLOB_CHARACTERS & set(path):
         found = [entry for entry in store.list(_folder_before_glob(path)) if fnmatchcase(entry.path, path)]
     else:
-        try:
-            found = [store.head(path)]
-        except NotFound:
-            found = []
+        found = _file_at(store, path)
     if len(found) > MAX_FILES:
         raise BadConfiguration(f"{source.uri} names {len(found):,} files; a Dataset is made from {MAX_FILES:,} at most")
     return sorted(found, key=lambda entry: entry.path)
+
+
+def _file_at(store: Store, path: str) -> list[Entry]:
+    try:
+        return [store.head(path)]
+    except NotFound:
+        if next(store.list(path), None) is None:
+            return []
+        raise BadConfiguration(f"{URI_SCHEME}{path} is a folder; name it with a / at its end: {URI_SCHEME}{path}/") from None
 
 
 def format_of(source: Source, files: list[Entry]) -> Format:
@@ -135,13 +146,16 @@ def copy(store: Store, files: list[Entry], folder: Path, *, check_stop: Callable
     copied = []
     for number, entry in enumerate(files):
         check_stop()
-        local = folder / f"{number:05}-{Path(entry.path).name}"
-        try:
+        local = folder / _local_name(number, entry.path)
+        with on_scratch():
             digest = store.download(entry.path, local)
-        except OSError as error:
-            raise scratch_full() from error
         copied.append(SourceFile(path=entry.path, local=local, digest=digest))
     return copied
+
+
+def _local_name(number: int, path: str) -> str:
+    """A name that no disk finds too long and in which DuckDB sees no pattern; its ending tells whether it is compressed."""
+    return f"{number:05}.gz" if path.lower().endswith(".gz") else f"{number:05}"
 
 
 def _folder_before_glob(path: str) -> str:
