@@ -73,6 +73,9 @@ class TrainRun(Contract):
     attempt: int = Field(default=1, description="Number of this try of the whole group; pods of different tries never meet.")
 
 
+EngineName = Literal["auto", "onnxruntime", "openvino", "torch"]
+
+
 class InferServe(Contract):
     """Serve one version of a model until told to stop."""
 
@@ -80,6 +83,13 @@ class InferServe(Contract):
     namespace: str
     name: str = Field(description="Name of the InferenceService; the model answers under this name.")
     model: VersionReference
+    engine: EngineName = Field(default="auto", description="What runs the program; auto: the fastest that agrees with torch.")
+    loss: float | None = Field(
+        default=None,
+        gt=0,
+        description="How far answers may be from float32, as a share of the largest answer or of 1 if that is less; unset: by "
+        "rounding only.",
+    )
 
 
 RunSpec = Annotated[PreprocessRun | TrainRun | InferServe, Field(discriminator="kind")]

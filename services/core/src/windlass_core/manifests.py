@@ -74,7 +74,9 @@ class TensorDescription(ManifestModel):
 
     name: str
     datatype: TensorDatatype = "FP32"
-    shape: list[int] = Field(description="Shape; the first is -1, the batch, and a further -1 a size that each request chooses.")
+    shape: list[int] = Field(
+        description="Shape; the first is -1, the batch, and a further -1 a size that each request chooses."
+    )
 
 
 class ModelContent(ManifestModel):
