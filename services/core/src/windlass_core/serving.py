@@ -10,7 +10,6 @@ Knows no store, no model and no data: services put those on top.
 
 import logging
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -18,7 +17,7 @@ from typing import Any
 import orjson
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from prometheus_client import REGISTRY, Gauge, Histogram
+from prometheus_client import REGISTRY
 from prometheus_client.exposition import choose_encoder
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -27,30 +26,21 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
 from windlass_core import __version__
+from windlass_core.direct import Direct, DirectRequest, header_lines
 from windlass_core.errors import WindlassError
 from windlass_core.log import request_id as current_request_id
+from windlass_core.requests import IN_FLIGHT, REQUEST_ID_HEADER, identify, observe
 from windlass_core.server import BackgroundServer, serve
 
 __all__ = ["BackgroundServer", "accept_any_size", "create_app", "json_response", "problem_response", "serve"]
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
-REQUEST_ID_HEADER = "X-Request-Id"
-# Ids of callers beyond this, or with characters that could forge a log line, are replaced by one of ours.
-REQUEST_ID_MAX_LENGTH = 128
 # A prediction of 100,000 rows of 64 numbers as JSON is about 64 MB; larger batches belong in several requests.
 BODY_LIMIT_BYTES = 64 * 1024 * 1024
 
 # Where in the ASGI scope an endpoint says that it streams its body and needs no limit.
 _ANY_SIZE = "windlass.any_size"
 _log = logging.getLogger(__name__)
-
-REQUEST_SECONDS = Histogram(
-    "windlass_http_request_duration_seconds",
-    "Time from a request's headers to the end of its response, by route.",
-    ["method", "route", "status"],
-    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
-)
-REQUESTS_IN_FLIGHT = Gauge("windlass_http_requests_in_flight", "Requests that are being served now.")
 
 
 def create_app(
@@ -83,6 +73,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
     )
+    app.state.direct = Direct(failed=_failed_direct)
     app.add_exception_handler(WindlassError, _on_windlass_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_error)
@@ -140,11 +131,11 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        id_ = _request_id(scope)
+        id_ = identify(scope["headers"])
         token = current_request_id.set(id_)
         reply = _Reply(send, id_)
         started = time.perf_counter()
-        REQUESTS_IN_FLIGHT.inc()
+        IN_FLIGHT.count += 1
         try:
             await self._app(scope, _bounded(scope, receive, self._body_limit), reply.send)
         except ClientDisconnect:
@@ -156,8 +147,9 @@ class RequestMiddleware:
             answer = _problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail=_INTERNAL_ERROR_SENTENCE, reason="InternalError")
             await answer(scope, receive, reply.send)
         finally:
-            REQUESTS_IN_FLIGHT.dec()
-            _observe(scope, reply.status, time.perf_counter() - started)
+            IN_FLIGHT.count -= 1
+            route = getattr(scope.get("route"), "path", "none")
+            observe(scope["method"], scope["path"], route, reply.status, time.perf_counter() - started)
             current_request_id.reset(token)
 
 
@@ -177,13 +169,6 @@ class _Reply:
             self.status = message["status"]
             message["headers"] = [*message.get("headers", ()), self._header]
         await self._send(message)
-
-
-def _request_id(scope: Scope) -> str:
-    name = REQUEST_ID_HEADER.lower().encode()
-    given = next((value for key, value in scope["headers"] if key == name), b"").decode("latin-1")
-    usable = 0 < len(given) <= REQUEST_ID_MAX_LENGTH and all("!" <= character <= "~" for character in given)
-    return given if usable else uuid.uuid4().hex
 
 
 def _bounded(scope: Scope, receive: Receive, limit: int) -> Receive:
@@ -212,16 +197,12 @@ def _too_large(limit: int) -> HTTPException:
     return HTTPException(413, sentence, headers={"connection": "close"})
 
 
-def _observe(scope: Scope, status: int | None, seconds: float) -> None:
-    # The template and not the path: a label for each path would grow without bound.
-    route = getattr(scope.get("route"), "path", "none")
-    label = str(status) if status is not None else "disconnected"
-    REQUEST_SECONDS.labels(scope["method"], route, label).observe(seconds)
-    # A line for each success costs more than serving a small one; they are for debugging, failures are for operations.
-    level = logging.DEBUG if status is not None and status < HTTPStatus.BAD_REQUEST else logging.INFO
-    if _log.isEnabledFor(level):
-        fields = {"method": scope["method"], "path": scope["path"], "status": label, "seconds": round(seconds, 6)}
-        _log.log(level, "request", extra=fields)
+def _failed_direct(request: DirectRequest) -> tuple[int, bytes, bytes]:
+    _log.exception("unexpected error", extra={"method": "POST", "path": request.path})
+    answer = _problem(
+        HTTPStatus.INTERNAL_SERVER_ERROR, detail=_INTERNAL_ERROR_SENTENCE, reason="InternalError", request_id=request.id
+    )
+    return answer.status_code, header_lines({"content-type": PROBLEM_MEDIA_TYPE}), bytes(answer.body)
 
 
 async def _on_windlass_error(_request: Request, error: Exception) -> Response:

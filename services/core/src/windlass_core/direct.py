@@ -1,0 +1,250 @@
+"""The short way of a request: from the bytes of one read to a handler and back, past ASGI and everything built on it.
+
+A task, a scope, two messages each way and the layers of a framework cost several times what a small model takes to compute.
+A request goes the short way when its path has a handler, it is a POST, nothing is unusual about it, and all of it came in one
+read. Every other one (a slow, chunked or large body, `Expect`, an answer still on its way on the same connection) goes through
+the ASGI application, which must be able to answer the same paths: the short way is a matter of speed alone.
+
+Knows HTTP/1.1 as uvicorn and httptools have it, and no application.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from windlass_core.log import request_id as current_request_id
+from windlass_core.requests import IN_FLIGHT, identify, observe
+
+_REQUEST_ID: Final = b"x-request-id"
+# A larger answer is not copied behind its head; beyond this the copy costs more than a second write.
+JOINED_BODY_BYTES = 64 * 1024
+
+# What makes a request unusual: these headers ask for what only the ASGI application does.
+_UNUSUAL = frozenset({b"expect", b"transfer-encoding", b"content-encoding", b"upgrade"})
+
+
+class DirectRequest:
+    """One request on the short way. Used on the event loop only.
+
+    Attributes:
+        path: without a query, as it was sent.
+        headers: names in lower case.
+        body: all of it.
+        id: of the request, the caller's own or ours; it is in the answer already.
+        received: when it was read, in seconds of `time.perf_counter`.
+        disconnected: the client went away; an answer would be dropped.
+    """
+
+    # The last four are what uvicorn's protocol asks of the cycle in the place of which this stands.
+    __slots__ = (
+        "_protocol", "body", "disconnected", "headers", "id", "keep_alive", "message_event", "path", "received",
+        "response_complete",
+    )  # fmt: skip
+
+    def __init__(self, protocol: DirectProtocol, headers: list[tuple[bytes, bytes]], body: bytes, *, keep_alive: bool) -> None:
+        self._protocol = protocol
+        self.path: str = protocol.url.decode("ascii")
+        self.headers = headers
+        self.body = body
+        self.id = ""
+        self.received = time.perf_counter()
+        self.disconnected = False
+        self.keep_alive = keep_alive
+        self.message_event = _NOBODY_WAITS
+        self.response_complete = False
+
+    def reply(self, status: int, headers: bytes, body: bytes) -> None:
+        """Answer; the first answer counts, and one to a client that went away is dropped.
+
+        Args:
+            status: of HTTP.
+            headers: lines of `name: value` that end with CRLF each; the length, the date and the id of the request are added.
+            body: all of it.
+        """
+        if not self.response_complete:
+            self.response_complete = True
+            self._protocol.direct_answer(self, status, headers, body)
+
+
+# Called on the event loop with a whole request; True: the handler has answered or will. False: take the ASGI way.
+DirectHandler = Callable[[DirectRequest], bool]
+
+
+@dataclass
+class Direct:
+    """The handlers of one server, and what is to be done around them.
+
+    Attributes:
+        failed: called where the exception that a handler raised is current; gives status, header lines and body.
+        handlers: by raw path, without a query. May change while the server runs.
+    """
+
+    failed: Callable[[DirectRequest], tuple[int, bytes, bytes]]
+    handlers: dict[bytes, DirectHandler] = field(default_factory=dict)
+
+
+class _NobodyWaits:
+    """In the place of an asyncio.Event."""
+
+    def set(self) -> None:
+        """Nothing."""
+
+
+_NOBODY_WAITS = _NobodyWaits()
+
+
+class DirectProtocol(HttpToolsProtocol):
+    """uvicorn's protocol with the short way in front.
+
+    While a request is read it is a candidate or not; a candidate that turns out unusual is started the ASGI way late, with
+    what was read of it.
+    """
+
+    direct: Direct
+
+    def __init__(self, *arguments: Any, direct: Direct, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.direct = direct
+        self._handler: DirectHandler | None = None
+        self._whole = b""
+        self._keep_alive = True
+
+    def data_received(self, data: bytes) -> None:
+        """All of one read goes to the parser; a candidate that is not whole by then is no candidate."""
+        super().data_received(data)
+        if self._handler is not None:
+            self._start_late()
+
+    def on_message_begin(self) -> None:
+        """A request begins. What only the ASGI way needs is made when it is taken."""
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
+
+    def on_headers_complete(self) -> None:
+        """Decides whether the request is a candidate."""
+        handler = self.direct.handlers.get(self.url)
+        if (
+            handler is None
+            or self.parser.get_method() != b"POST"
+            or self.parser.get_http_version() != "1.1"
+            or self.flow.write_paused
+            or (self.cycle is not None and not self.cycle.response_complete)
+            or any(name in _UNUSUAL for name, _value in self.headers)
+        ):
+            self._take_asgi_way()
+            return
+        self._handler = handler
+        self._whole = b""
+        self._keep_alive = self.parser.should_keep_alive()
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        if self._handler is None:
+            super().on_body(body)
+        else:
+            self._whole = self._whole + body if self._whole else body
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        handler = self._handler
+        if handler is None:
+            super().on_message_complete()
+        elif self._handle(handler):
+            self._handler = None
+        else:
+            self._start_late()
+            super().on_message_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone, and with it the request that was being answered."""
+        request: Any = self.cycle
+        super().connection_lost(exc)
+        if isinstance(request, DirectRequest) and not request.response_complete:
+            _ended(request, None)
+
+    def direct_answer(self, request: DirectRequest, status: int, headers: bytes, body: bytes) -> None:
+        """Write an answer; for `DirectRequest.reply`."""
+        if request.disconnected:
+            return
+        default, leaving = _joined(self.server_state.default_headers)
+        close = not request.keep_alive
+        head = b"%b%b%b%b: %b\r\ncontent-length: %d\r\n%b\r\n" % (
+            STATUS_LINE[status],
+            default,
+            headers,
+            _REQUEST_ID,
+            request.id.encode("latin-1"),
+            len(body),
+            b"connection: close\r\n" if close and not leaving else b"",
+        )
+        if len(body) <= JOINED_BODY_BYTES:
+            self.transport.write(head + body)
+        else:
+            self.transport.write(head)
+            self.transport.write(body)
+        if close or leaving:
+            self.transport.close()
+        _ended(request, status)
+        self.on_response_complete()
+
+    def _handle(self, handler: DirectHandler) -> bool:
+        request = DirectRequest(self, self.headers, self._whole, keep_alive=self._keep_alive)
+        before, self.cycle = self.cycle, request  # type: ignore[assignment]  # has what the protocol asks of a cycle
+        request.id = identify(self.headers)
+        token = current_request_id.set(request.id)
+        IN_FLIGHT.count += 1
+        try:
+            if handler(request):
+                return True
+        except Exception:  # noqa: BLE001  # the parser calls this, and would take any error for one of its own
+            request.reply(*self.direct.failed(request))
+            return True
+        finally:
+            current_request_id.reset(token)
+        IN_FLIGHT.count -= 1
+        self.cycle = before
+        return False
+
+    def _start_late(self) -> None:
+        """Start the request the ASGI way after its headers, and maybe some of its body, were read."""
+        self._handler = None
+        self._take_asgi_way()
+        if self._whole:
+            super().on_body(self._whole)
+
+    def _take_asgi_way(self) -> None:
+        url, headers, expect = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expect
+        self.headers.extend(headers)
+        super().on_headers_complete()
+
+
+def _ended(request: DirectRequest, status: int | None) -> None:
+    IN_FLIGHT.count -= 1
+    observe("POST", request.path, request.path, status, time.perf_counter() - request.received)
+
+
+def _joined(headers: list[tuple[bytes, bytes]]) -> tuple[bytes, bool]:
+    """The lines of uvicorn's default headers, and whether they say that connections end."""
+    lines = b"".join(b"%b: %b\r\n" % header for header in headers)
+    return lines, any(name == b"connection" and value == b"close" for name, value in headers)
+
+
+def header(headers: list[tuple[bytes, bytes]], name: bytes) -> bytes | None:
+    """The first value of a header; `name` in lower case."""
+    for key, value in headers:
+        if key == name:
+            return value
+    return None
+
+
+def header_lines(headers: Mapping[str, str]) -> bytes:
+    """Header lines for `DirectRequest.reply`, to be made once and kept."""
+    return b"".join(f"{name.lower()}: {value}\r\n".encode("latin-1") for name, value in headers.items())
