@@ -90,6 +90,15 @@ class InferServe(Contract):
         description="How far answers may be from float32, as a share of the largest answer or of 1 if that is less; unset: by "
         "rounding only.",
     )
+    slo_p99_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        description="Time in which 99 of 100 answers should come. A request that names no time of its own is refused when it "
+        "cannot be answered within it. Unset: requests wait however long the queue is.",
+    )
+    max_batch_rows: int | None = Field(default=None, ge=1, description="Rows of the largest batch; unset: the service's own.")
+    cache_bytes: int = Field(default=0, ge=0, description="Memory for answers to questions that are asked again; 0: none.")
+    processes: int | None = Field(default=None, ge=1, description="Serving processes; unset: one for each core of the pod.")
 
 
 RunSpec = Annotated[PreprocessRun | TrainRun | InferServe, Field(discriminator="kind")]
