@@ -1,4 +1,4 @@
-"""A trained module becomes a Model version: evaluated, exported, published once.
+"""A trained module becomes a Model version: exported and published once.
 
 A version is owned by the uid of its TrainingJob. So whoever publishes second, after a kill between publishing and telling,
 finds the version and reports it.

@@ -1,7 +1,7 @@
 """One worker process: loads, trains with its group, and lets the leader publish. Torch elastic starts it in a fresh fork.
 
 What it has to say, it leaves in the files of `reports.py`; its exit code says what kind of end it was. Importing this module
-imports torch and all that training needs, once, in the server that workers are forked from (see launch.py).
+imports torch and all that training needs, once, in the server that workers are forked from (see entry.py).
 """
 
 import logging
