@@ -6,13 +6,14 @@ from pathlib import Path
 
 import anyio
 import duckdb
+import obstore
 import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet
 import pytest
 
 from windlass_core.errors import BadConfiguration, Conflict, NotFound, Unavailable, WindlassError
-from windlass_core.store import Store, checked, path_of
+from windlass_core.store import MOST_BYTES, Store, checked, path_of
 
 
 @pytest.fixture
@@ -77,6 +78,42 @@ def test_a_large_file_is_uploaded_in_parts_and_downloaded_with_its_digest(store:
     digest = store.download("large", tmp_path / "copy")
     assert (tmp_path / "copy").read_bytes() == source.read_bytes()
     assert digest.startswith("sha256:")
+
+
+def test_a_file_beyond_what_s3_takes_is_refused_before_it_is_sent(store: Store) -> None:
+    async def nothing() -> AsyncIterator[bytes]:
+        raise AssertionError("no byte is asked for")
+        yield b""
+
+    async def upload() -> None:
+        await store.upload_stream("raw/huge", nothing(), size=MOST_BYTES + 1)
+
+    with pytest.raises(BadConfiguration, match="1,342,177,280,000 are the most") as raised:
+        anyio.run(upload)
+    assert raised.value.reason == "TooLarge"
+
+
+def test_a_file_of_more_than_ten_thousand_usual_parts_has_larger_ones(
+    store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """S3 refuses part 10,001; with parts of 5 MiB, the client's own choice, a file would end at 52 GB."""
+    sizes: list[int] = []
+    monkeypatch.setattr(obstore, "put", lambda *_, chunk_size, max_concurrency: sizes.append(chunk_size * max_concurrency))
+    local = tmp_path / "local"
+    for size in (1, 10**12):
+        with local.open("wb") as file:
+            file.truncate(size)  # takes no room on the disk
+        store.upload("raw/large", local)
+    assert sizes[0] == 2 * 8 * 1024 * 1024
+    assert sizes[1] // 2 * 10_000 >= 10**12
+
+
+def test_a_tag_tells_contents_of_one_size_and_second_apart(store: Store) -> None:
+    store.write("raw/x", b"1")
+    before = store.head("raw/x")
+    assert next(store.list("raw")).tag == before.tag
+    store.write("raw/x", b"2")
+    assert store.head("raw/x").tag != before.tag
 
 
 def test_a_stream_that_breaks_leaves_nothing(store: Store) -> None:
@@ -195,7 +232,21 @@ def test_another_uri_is_refused(uri: str) -> None:
         path_of(uri)
 
 
-@pytest.mark.parametrize("url", ["", "http://host/bucket", "bucket", "ftp://x"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "http://host/bucket",
+        "bucket",
+        "ftp://x",
+        "s3://",
+        "s3:///x",
+        "s3://bucket?x=1",
+        "s3://bucket/a#b",
+        "file://a/b",
+        "file:a",
+    ],
+)
 def test_a_store_url_of_another_kind_is_refused_with_what_is_allowed(url: str) -> None:
     with pytest.raises(BadConfiguration, match="must be s3://"):
         Store.open("team", {"WINDLASS_STORE_URL": url})

@@ -1,58 +1,28 @@
-import asyncio
 import base64
 import hashlib
-import os
 import socket
 import time
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
+from upload_bodies import DATA, PART, announced, hex_digest, left_over, part_of, pieces
 
 from windlass_core.serving import BackgroundServer
 from windlass_core.store import Store
 from windlass_preprocess import uploads
 from windlass_preprocess.app import create
 from windlass_preprocess.bodies import Bodies
-from windlass_preprocess.headers import digest_of
-from windlass_preprocess.uploads import ResumableUpload
 
 LOOPBACK = "127.0.0.1"
-PART = 1000
-DATA = os.urandom(5 * PART + 300)
 URL = "raw/folder/data.bin"  # below the namespace
-
-
-def hex_digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def announced(data: bytes) -> dict[str, str]:
-    return {"Repr-Digest": f"sha-256=:{base64.b64encode(hashlib.sha256(data).digest()).decode()}:"}
-
-
-def part_of(data: bytes, start: int, end: int) -> dict[str, str]:
-    return announced(data) | {"Content-Range": f"bytes {start}-{end - 1}/{len(data)}"}
 
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts of 1,000 bytes, so that a file of 5,300 has six."""
     monkeypatch.setattr(uploads, "PART_BYTES", PART)
-
-
-def pieces(data: bytes, size: int = 700) -> Iterator[bytes]:
-    """A body of unknown length."""
-    for start in range(0, len(data), size):
-        yield data[start : start + size]
-
-
-def left_over(store: Store) -> list[str]:
-    """Files of uploads that are kept, without notes of what was completed."""
-    return [entry.path for entry in store.list("uploads") if not entry.path.endswith("/complete")]
 
 
 @pytest.mark.parametrize("data", [b"x", DATA[:PART], DATA], ids=["one byte", "one part", "many parts"])
@@ -270,6 +240,8 @@ def test_a_body_longer_than_its_range_is_refused(client: httpx.Client) -> None:
         pytest.param("folder/", "is a folder; name a file", id="a folder"),
         pytest.param("a*.csv", "which means a pattern", id="a pattern"),
         pytest.param("x" * 901, "has 901 bytes; 900 are the most", id="too long"),
+        pytest.param(f"folder/{'x' * 256}/y", "a name in the path has 256 bytes; 255 are the most", id="a name too long"),
+        pytest.param("data.csv%2312", "ends with # and a number", id="as unfinished files are named"),
     ],
 )
 def test_a_path_that_is_none_is_400(client: httpx.Client, path: str, sentence: str) -> None:
@@ -279,17 +251,38 @@ def test_a_path_that_is_none_is_400(client: httpx.Client, path: str, sentence: s
         assert sentence in response.json()["detail"]
 
 
-def test_what_nobody_resumed_is_removed_when_the_next_upload_begins(tmp_path: Path) -> None:
-    store = Store.open("default", {"WINDLASS_STORE_URL": f"file://{tmp_path}"})
+def test_an_upload_with_a_digest_sweeps(client: httpx.Client, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.write("uploads/aa/bb/00000000000000000000", b"old")
-    store.write("uploads/aa/cc/00000000000000000000", b"young")
-    old = (datetime.now(UTC) - uploads.KEEP_PARTS - timedelta(hours=1)).timestamp()
-    os.utime(tmp_path / "default/uploads/aa/bb/00000000000000000000", (old, old))
+    monkeypatch.setattr(uploads, "KEEP_PARTS", timedelta(0) - timedelta(hours=1))
+    assert client.put(URL, content=DATA, headers=announced(DATA)).status_code == 201
+    assert left_over(store) == []
 
-    async def body() -> Any:
-        yield b"x"
 
-    digest = digest_of({"X-Content-SHA256": hex_digest(b"x")})
-    assert digest is not None
-    asyncio.run(ResumableUpload(store, "raw/x", digest).receive(body(), None))
-    assert left_over(store) == ["uploads/aa/cc/00000000000000000000"]
+def test_uploads_wait_for_their_turn_and_are_told_when_it_does_not_come(
+    store_environment: dict[str, str], store: Store
+) -> None:
+    path = f"/v1/namespaces/{store.namespace}/{URL}"
+    app = create(store_environment, bodies=Bodies(at_once=1, silence=30, wait=0.2))
+    with (
+        BackgroundServer(app, 0, host=LOOPBACK) as server,
+        socket.create_connection((LOOPBACK, server.port), timeout=10) as holder,
+        httpx.Client(base_url=f"http://{LOOPBACK}:{server.port}", timeout=30) as client,
+    ):
+        holder.sendall(f"PUT {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\nbegun".encode())
+        in_flight = "windlass_http_requests_in_flight 2.0"  # the request that asks is in flight itself
+        deadline = time.monotonic() + 10
+        while in_flight not in client.get("/metrics").text:
+            assert time.monotonic() < deadline, "the first upload begins"
+        response = client.put(path, content=b"x")
+    assert (response.status_code, response.json()["reason"]) == (503, "TooManyUploads")
+    assert "1 uploads are under way" in response.json()["detail"]
+
+
+@pytest.mark.parametrize(("headers", "status"), [({}, 422), (announced(DATA), 201)], ids=["without a digest", "with a digest"])
+def test_a_body_of_untold_size_has_a_bound_where_it_is_streamed_to_its_place(
+    client: httpx.Client, store: Store, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str], status: int
+) -> None:
+    monkeypatch.setattr(uploads, "MOST_BYTES_UNANNOUNCED", len(DATA) - 1)
+    assert client.put(URL, content=pieces(DATA), headers=headers).status_code == status
+    assert len(list(store.list("raw"))) == (status == 201)
+    assert client.put(URL, content=DATA).status_code in (200, 201)

@@ -6,70 +6,62 @@ and on a folder. Knows no datasets and no models: `registry.py` puts versions on
 """
 
 import asyncio
-import errno
 import hashlib
 import os
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
 import obstore
-from obstore.exceptions import (
-    AlreadyExistsError,
-    BaseError,
-    NotFoundError,
-    PermissionDeniedError,
-    PreconditionError,
-    UnauthenticatedError,
-)
 from obstore.fsspec import FsspecStore
-from obstore.store import LocalStore, MemoryStore, S3Store
 
-from windlass_core.errors import BadConfiguration, Conflict, NotFound, Unavailable
+from windlass_core.errors import BadConfiguration, Conflict, NotFound
+from windlass_core.store_errors import URI_SCHEME, folder_sentence, translated, writing
+from windlass_core.store_root import URL_VARIABLE, open_root
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig, ObjectStore, RetryConfig
+    from obstore.store import ObjectStore
 
-URL_VARIABLE = "WINDLASS_STORE_URL"
-URI_SCHEME = "store://"
+__all__ = ["MOST_BYTES_UNANNOUNCED", "URI_SCHEME", "URL_VARIABLE", "Entry", "Store", "checked", "path_of"]
 
-# One request, of at most a few MB each way, that takes longer than this is dead; obstore then tries again.
-REQUEST_TIMEOUT = timedelta(seconds=60)
-CONNECT_TIMEOUT = timedelta(seconds=5)
-# A store that restarts (one pod on one volume) is back within this; after it the caller hears Unavailable.
-RETRY_TIMEOUT = timedelta(seconds=90)
-MAX_RETRIES = 10
 # Reads are streamed in pieces of this many bytes, so that a large file never stands in memory.
 CHUNK_BYTES = 4 * 1024 * 1024
-
-# What a folder and versitygw say when part of a path is a file, and when a path is a folder. obstore has no error types for
-# these: from a folder they come as any failure does, from versitygw as the answer to a second creator.
-_BELOW_A_FILE = (f"(os error {errno.ENOTDIR})", "<Code>ObjectParentIsFile</Code>")
-_IS_A_FOLDER = (f"(os error {errno.EISDIR})", "<Code>ExistingObjectIsDirectory</Code>")
+# Writes go in parts of at least so many bytes, with so many on their way at once: beside the one that fills, that is what an
+# upload holds in memory.
+PART_BYTES = 8 * 1024 * 1024
+PARTS_AT_ONCE = 2
+# S3 takes no more of one file, so that larger files need larger parts; these stay within a pod's memory.
+MOST_PARTS = 10_000
+LARGEST_PART_BYTES = 128 * 1024 * 1024
+MOST_BYTES = LARGEST_PART_BYTES * MOST_PARTS
+# What a stream whose size nobody told can hold.
+MOST_BYTES_UNANNOUNCED = PART_BYTES * MOST_PARTS
 
 _NAMESPACE = re.compile(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One file: its path relative to the namespace, its size in bytes, and when it was written."""
+    """One file: its path relative to the namespace, its size in bytes, when it was written, and the store's tag of its content.
+
+    The time is exact to the second on S3; the tag differs whenever the content does.
+    """
 
     path: str
     bytes: int
     modified: datetime
+    tag: str | None
 
 
 class Store:
     """The files of one namespace.
 
     All paths are relative and `/`-separated; a path is a file or a folder, never both, and what writes against that raises
-    `Conflict`. All methods raise `Unavailable` when the store does not answer within its
-    bounds and `BadConfiguration` with reason StoreAccessDenied when it refuses the credentials.
+    `Conflict`. All methods raise `Unavailable` when the store does not answer within its bounds, `BadConfiguration` when a path
+    is none (see `checked`), and the same with reason StoreAccessDenied when the store refuses the credentials.
     """
 
     def __init__(self, root: "ObjectStore", *, namespace: str) -> None:
@@ -93,22 +85,22 @@ class Store:
         url = environment.get(URL_VARIABLE, "")
         if not _NAMESPACE.match(namespace):
             raise BadConfiguration(f"'{namespace}' is not a Kubernetes namespace: use lower-case letters, digits and '-'")
-        return cls(_open_root(url, namespace, environment), namespace=namespace)
+        return cls(open_root(url, namespace, environment), namespace=namespace)
 
     def read(self, path: str) -> bytes:
         """All bytes of a file. Raises NotFound."""
-        with _translated(path):
+        with translated(path):
             return bytes(obstore.get(self._root, checked(path)).bytes())
 
     def chunks(self, path: str) -> Iterator[bytes]:
         """The bytes of a file in order, piece by piece. Raises NotFound."""
-        with _translated(path):
+        with translated(path):
             for chunk in obstore.get(self._root, checked(path)).stream(min_chunk_size=CHUNK_BYTES):
                 yield bytes(chunk)
 
     def write(self, path: str, data: bytes) -> None:
         """Write a file whole, replacing what was there."""
-        with _writing(path):
+        with writing(path):
             obstore.put(self._root, checked(path), data)
 
     def create(self, path: str, data: bytes) -> None:
@@ -119,24 +111,32 @@ class Store:
                 again by the client, and must not be mistaken for somebody else's.
         """
         try:
-            with _writing(path):
+            with writing(path):
                 obstore.put(self._root, checked(path), data, mode="create")
         except Conflict:
             if not self._holds(path, data):
                 raise
 
     def upload(self, path: str, local: Path) -> None:
-        """Write a local file of any size, replacing what was there; seen only when whole."""
-        with _writing(path):
-            obstore.put(self._root, checked(path), local)
+        """Write a local file of at most MOST_BYTES, replacing what was there; seen only when whole."""
+        parts = _part_bytes(local.stat().st_size)
+        with writing(path):
+            obstore.put(self._root, checked(path), local, chunk_size=parts, max_concurrency=PARTS_AT_ONCE)
 
-    async def upload_stream(self, path: str, chunks: AsyncIterator[bytes]) -> None:
-        """Write bytes of unknown length as they come; seen only when whole, never when `chunks` raises."""
+    async def upload_stream(self, path: str, chunks: AsyncIterator[bytes], *, size: int | None = None) -> None:
+        """Write bytes as they come; seen only when whole, never when `chunks` raises.
+
+        Args:
+            path: of the file.
+            chunks: its bytes.
+            size: of the file, at most MOST_BYTES, where it is known; without it MOST_BYTES_UNANNOUNCED can be written.
+        """
+        parts = _part_bytes(size or 0)
         # Asked before, because both stores would take all bytes first, and then fail without saying why.
         if await asyncio.to_thread(self._is_folder, path):
-            raise Conflict(_folder_sentence(path))
-        with _writing(path):
-            await obstore.put_async(self._root, checked(path), chunks)
+            raise Conflict(folder_sentence(path))
+        with writing(path):
+            await obstore.put_async(self._root, checked(path), chunks, chunk_size=parts, max_concurrency=PARTS_AT_ONCE)
 
     def download(self, path: str, local: Path) -> str:
         """Copy a file to `local`.
@@ -154,13 +154,13 @@ class Store:
 
     def head(self, path: str) -> Entry:
         """Size and time of a file. Raises NotFound."""
-        with _translated(path):
+        with translated(path):
             return _entry(obstore.head(self._root, checked(path)))
 
     def list(self, prefix: str) -> Iterator[Entry]:
         """All files in the folder `prefix` and below, in no order; none if there is no such folder."""
         try:
-            with _translated(prefix):
+            with translated(prefix):
                 for batch in obstore.list(self._root, prefix=checked(prefix)):
                     yield from (_entry(meta) for meta in batch)
         except NotFound:
@@ -168,7 +168,7 @@ class Store:
 
     def folders(self, prefix: str) -> Sequence[str]:
         """Names of the folders directly in `prefix`, sorted."""
-        with _translated(prefix):
+        with translated(prefix):
             listing = obstore.list_with_delimiter(self._root, prefix=checked(prefix))
             return sorted(str(folder).rstrip("/").rsplit("/", 1)[-1] for folder in listing["common_prefixes"])
 
@@ -176,7 +176,7 @@ class Store:
         """Remove files; those that are not there are no error."""
         for path in paths:
             try:
-                with _translated(path):
+                with translated(path):
                     obstore.delete(self._root, checked(path))
             except NotFound:
                 continue
@@ -245,92 +245,12 @@ def checked(path: str) -> str:
     return stripped
 
 
-def _open_root(url: str, namespace: str, environment: Mapping[str, str]) -> "ObjectStore":
-    split = urlsplit(url)
-    match split.scheme:
-        case "s3":
-            prefix = "/".join(part for part in (split.path.strip("/"), namespace) if part)
-            return S3Store(
-                split.netloc,
-                prefix=prefix,
-                config=_s3_config(environment),
-                client_options=_client_options(environment),
-                retry_config=_RETRY,
-            )
-        case "file":
-            with _translated(""):
-                return LocalStore(Path(unquote(split.path)) / namespace, mkdir=True, automatic_cleanup=False)
-        case "memory":
-            return MemoryStore()
-        case _:
-            raise BadConfiguration(f"{URL_VARIABLE} is '{url}'; it must be s3://bucket[/prefix] or file:///folder")
-
-
-_RETRY: "RetryConfig" = {"max_retries": MAX_RETRIES, "retry_timeout": RETRY_TIMEOUT}
-
-
-def _s3_config(environment: Mapping[str, str]) -> Any:
-    names = {
-        "access_key_id": "AWS_ACCESS_KEY_ID",
-        "secret_access_key": "AWS_SECRET_ACCESS_KEY",
-        "session_token": "AWS_SESSION_TOKEN",
-        "region": "AWS_REGION",
-        "endpoint": "AWS_ENDPOINT_URL",
-    }
-    return {key: environment[name] for key, name in names.items() if environment.get(name)}
-
-
-def _client_options(environment: Mapping[str, str]) -> "ClientConfig":
-    plain = environment.get("AWS_ENDPOINT_URL", "").startswith("http://")
-    return {"timeout": REQUEST_TIMEOUT, "connect_timeout": CONNECT_TIMEOUT, "allow_http": plain}
-
-
 def _entry(meta: Any) -> Entry:
-    return Entry(path=str(meta["path"]), bytes=int(meta["size"]), modified=meta["last_modified"])
+    return Entry(path=str(meta["path"]), bytes=int(meta["size"]), modified=meta["last_modified"], tag=meta["e_tag"])
 
 
-@contextmanager
-def _translated(path: str) -> Iterator[None]:
-    """obstore's errors as the few that callers decide on, each naming the path."""
-    try:
-        yield
-    except (NotFoundError, FileNotFoundError) as error:
-        raise NotFound(f"nothing is at {URI_SCHEME}{path}") from error
-    except (AlreadyExistsError, PreconditionError) as error:
-        raise Conflict(f"something else is at {URI_SCHEME}{path} already") from error
-    except (PermissionDeniedError, UnauthenticatedError) as error:
-        message = f"the store refuses access to {URI_SCHEME}{path}; check the credentials in the Secret windlass-store"
-        raise BadConfiguration(message, reason="StoreAccessDenied") from error
-    except (BaseError, OSError) as error:
-        if path and _says(error, _BELOW_A_FILE):  # without a path it is the root that is a file
-            raise NotFound(f"nothing is at {URI_SCHEME}{path}") from error
-        raise Unavailable(f"the store does not answer for {URI_SCHEME}{path}: {_first_line(error)}") from error
-
-
-@contextmanager
-def _writing(path: str) -> Iterator[None]:
-    """As `_translated`, with a Conflict that says which of file and folder is in the way of the other."""
-    try:
-        with _translated(path):
-            yield
-    except (Conflict, NotFound, Unavailable) as error:
-        if _says(error.__cause__, _BELOW_A_FILE):
-            sentence = (
-                f"{URI_SCHEME}{path} cannot be written, because a file is where its path needs a folder; use another path"
-            )
-            raise Conflict(sentence) from error
-        if _says(error.__cause__, _IS_A_FOLDER):
-            raise Conflict(_folder_sentence(path)) from error
-        raise
-
-
-def _folder_sentence(path: str) -> str:
-    return f"{URI_SCHEME}{path} cannot be written, because it is a folder; use another path"
-
-
-def _says(error: BaseException | None, phrases: Sequence[str]) -> bool:
-    return any(phrase in str(error) for phrase in phrases)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+def _part_bytes(size: int) -> int:
+    """Size of the parts of a file of `size` bytes. Raises BadConfiguration for one of more than MOST_BYTES."""
+    if size > MOST_BYTES:
+        raise BadConfiguration(f"the file has {size:,} bytes; {MOST_BYTES:,} are the most", reason="TooLarge")
+    return max(PART_BYTES, -(-size // MOST_PARTS))

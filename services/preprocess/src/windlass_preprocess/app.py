@@ -27,7 +27,7 @@ from windlass_core.store import URI_SCHEME, Store
 from windlass_preprocess import headers
 from windlass_preprocess.bodies import Bodies
 from windlass_preprocess.profile import PROFILE_FILE, Profile
-from windlass_preprocess.uploads import RAW_FOLDER, OffsetMismatch, Received, ResumableUpload, raw_path, receive
+from windlass_preprocess.uploads import RAW_FOLDER, OffsetMismatch, Received, ResumableUpload, Sweeper, raw_path, receive
 from windlass_preprocess.writing import PREVIEW_FILE, PREVIEW_ROWS
 
 # Of one page of a listing.
@@ -135,12 +135,12 @@ def create(environment: Mapping[str, str] | None = None, *, bodies: Bodies | Non
 
     app = create_app("Windlass preprocess", ready=stores.why_not_ready, lifespan=lifespan, description=__doc__ or "")
     app.add_exception_handler(OffsetMismatch, _on_offset_mismatch)
-    _add_raw_routes(app, stores, bodies or Bodies())
+    _add_raw_routes(app, stores, bodies or Bodies(), Sweeper())
     _add_dataset_routes(app, stores)
     return app
 
 
-def _add_raw_routes(app: FastAPI, stores: Stores, bodies: Bodies) -> None:
+def _add_raw_routes(app: FastAPI, stores: Stores, bodies: Bodies, sweeper: Sweeper) -> None:
     raw = "/v1/namespaces/{namespace}/raw"
 
     @app.get(raw, tags=["raw files"], summary="List raw files")
@@ -168,6 +168,7 @@ def _add_raw_routes(app: FastAPI, stores: Stores, bodies: Bodies) -> None:
             408: {"description": "The client stopped sending; with a digest, what came is kept."},
             409: {"description": "The part does not begin where the kept bytes end; Upload-Offset tells where."},
             422: {"description": "The bytes do not have the digest that was announced; nothing is kept."},
+            503: {"description": "Too many uploads at once, or the store does not answer; try again."},
         },
     )
     async def put_raw(namespace: Namespace, path: RawPath, request: Request) -> Response:
@@ -178,7 +179,8 @@ def _add_raw_routes(app: FastAPI, stores: Stores, bodies: Bodies) -> None:
             raise BadConfiguration(f"a part of a file needs the digest of the whole: {headers.HOW_TO_GIVE_A_DIGEST}")
         async with bodies.of(request) as body:
             if digest is None:
-                return _uploaded(stored, await receive(store, stored, body))
+                return _uploaded(stored, await receive(store, stored, body, headers.length_of(request.headers)))
+            await asyncio.to_thread(sweeper.sweep, store)
             return _uploaded(stored, await ResumableUpload(store, stored, digest).receive(body, span))
 
     @app.head(f"{raw}/{{path:path}}", tags=["raw files"], summary="Size of a raw file, or how far its upload is")

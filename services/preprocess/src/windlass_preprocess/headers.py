@@ -41,6 +41,12 @@ def digest_of(headers: Mapping[str, str]) -> str | None:
     return f"sha256:{next(iter(found.values()))}" if found else None
 
 
+def length_of(headers: Mapping[str, str]) -> int | None:
+    """What Content-Length says, or None for a body that comes in pieces of unknown number."""
+    value = headers.get("Content-Length", "")
+    return int(value) if value.isascii() and value.isdigit() else None
+
+
 def span_of(headers: Mapping[str, str]) -> Span | None:
     """What Content-Range says, or None without one.
 

@@ -6,29 +6,34 @@ that send different files to one path never mix. Without a digest nothing could 
 is streamed straight to its place and starts again from nothing. Knows no HTTP.
 
     uploads/<sha256 of path>/<digest>/<offset>     a part of the file, from that byte on
-    uploads/<sha256 of path>/<digest>/complete     the file that these parts became: its size and time, as JSON
+    uploads/<sha256 of path>/<digest>/complete     the file that these parts became: its size, time and tag, as JSON
 """
 
 import asyncio
 import hashlib
 import json
+import re
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from windlass_core.errors import BadConfiguration, BadData, Conflict, NotFound
-from windlass_core.store import Entry, Store, checked
+from windlass_core.store import MOST_BYTES_UNANNOUNCED, PART_BYTES, Entry, Store, checked
 
 RAW_FOLDER = "raw"
 UPLOADS_FOLDER = "uploads"
-# Held in memory for each upload in progress; S3 takes parts from 5 MiB on in one request.
-PART_BYTES = 8 * 1024 * 1024
-# Parts of uploads that nobody resumed are removed when the next upload begins.
+# Parts of uploads that nobody resumed are removed when they are so old.
 KEEP_PARTS = timedelta(days=7)
-# What S3 allows for a key is 1024 bytes, namespace and prefix included.
+# Between two looks for such parts, in seconds: a look lists the uploads of all these days, too much for each of many files.
+SWEEP_SECONDS = 3600.0
+# What S3 allows for a key is 1024 bytes, namespace and prefix included; what disks allow for one name is less.
 PATH_LENGTH = 900
+NAME_LENGTH = 255
 _COMPLETE = "complete"
 _GLOB_CHARACTERS = frozenset("*?[")
+# How a store in a folder names what is being written.
+_UNFINISHED = re.compile(r"#[0-9]+$")
 
 
 @dataclass(frozen=True)
@@ -74,14 +79,24 @@ def raw_path(path: str) -> str:
         )
     if len(path.encode()) > PATH_LENGTH:
         raise BadConfiguration(f"the path has {len(path.encode())} bytes; {PATH_LENGTH} are the most")
+    if (longest := max(len(part.encode()) for part in path.split("/"))) > NAME_LENGTH:
+        raise BadConfiguration(f"a name in the path has {longest} bytes; {NAME_LENGTH} are the most")
+    if _UNFINISHED.search(path):
+        raise BadConfiguration(f"'{path}' ends with # and a number, as files do that are being written; name it otherwise")
     return checked(f"{RAW_FOLDER}/{path}")
 
 
-async def receive(store: Store, path: str, body: AsyncIterator[bytes]) -> Received:
+async def receive(store: Store, path: str, body: AsyncIterator[bytes], announced: int | None = None) -> Received:
     """Stream a whole file of unknown digest to its place. Whatever `body` raises, nothing is visible.
 
+    Args:
+        store: of the namespace.
+        path: of the file in the store, as `raw_path` gives it.
+        body: its bytes.
+        announced: its size in bytes, where the client told it.
+
     Raises:
-        BadData: the body is empty.
+        BadData: the body is empty, or too large for one whose size nobody told (reason TooLarge).
     """
     digest = hashlib.sha256()
     size = 0
@@ -92,12 +107,15 @@ async def receive(store: Store, path: str, body: AsyncIterator[bytes]) -> Receiv
             if chunk:
                 digest.update(chunk)
                 size += len(chunk)
+                if announced is None and size > MOST_BYTES_UNANNOUNCED:
+                    sentence = f"a file of more than {MOST_BYTES_UNANNOUNCED:,} bytes needs Content-Length"
+                    raise BadData(sentence, reason="TooLarge")
                 yield chunk
         if size == 0:
             raise _empty()
 
     replaced = await asyncio.to_thread(_exists, store, path)
-    await store.upload_stream(path, chunks())
+    await store.upload_stream(path, chunks(), size=announced)
     return Received(size, complete=True, digest=f"sha256:{digest.hexdigest()}", replaced=replaced)
 
 
@@ -130,11 +148,10 @@ class ResumableUpload:
             span: which bytes of the file it holds; without it the whole file.
 
         Raises:
-            OffsetMismatch: the body does not begin where the kept bytes end.
+            OffsetMismatch: the body does not begin where the kept bytes end, or another client has made these parts go.
             BadData: the file is not the one of the digest (reason DigestMismatch), and is forgotten; or the body is empty, or
                 longer than its span.
         """
-        await asyncio.to_thread(self._sweep)
         start = span.start if span else 0
         if start > 0:
             kept = await asyncio.to_thread(self.state)
@@ -148,7 +165,7 @@ class ResumableUpload:
             raise _empty()
         if span and end < span.total:
             return Received(end, complete=False, digest=self._digest)
-        return await self._finish(whole)
+        return await self._finish(whole, end)
 
     async def _keep(self, body: AsyncIterator[bytes], start: int, span: Span | None) -> tuple[int, bytes]:
         """Write the body in parts; returns where it ended, and the whole file if it is small enough to be here unwritten."""
@@ -159,6 +176,7 @@ class ResumableUpload:
             async for chunk in body:
                 buffer += chunk
                 if span and at + len(buffer) > span.end:
+                    del buffer[span.end - at :]  # what is beyond belongs to no file of this size
                     raise BadData(f"the body is longer than the {span.end - span.start:,} bytes that Content-Range says")
                 while len(buffer) >= PART_BYTES:
                     part = bytes(buffer[:PART_BYTES])
@@ -173,31 +191,44 @@ class ResumableUpload:
             at += len(buffer)
         return at, whole
 
-    async def _finish(self, whole: bytes) -> Received:
-        """Make the file of its parts, or of the bytes that are at hand."""
+    async def _finish(self, whole: bytes, size: int) -> Received:
+        """Make the file, of `size` bytes, of its parts, or of the bytes that are at hand."""
         replaced = await asyncio.to_thread(_exists, self._store, self._path)
         digest = hashlib.sha256()
-        size = 0
+        written = 0
 
         async def chunks() -> AsyncIterator[bytes]:
-            nonlocal size
-            pieces = iter([whole]) if whole else self._assembled()
+            nonlocal written
+            pieces = iter([whole]) if whole else self._assembled(size)
             while (chunk := await asyncio.to_thread(next, pieces, None)) is not None:
                 digest.update(chunk)
-                size += len(chunk)
+                written += len(chunk)
                 yield chunk
+            if written < size:
+                raise NotFound("parts of the upload are gone")
             if (actual := f"sha256:{digest.hexdigest()}") != self._digest:
                 sentence = f"the bytes have {actual}, but {self._digest} was announced; nothing was kept, send the file again"
                 raise BadData(sentence, reason="DigestMismatch")
 
         try:
-            await self._store.upload_stream(self._path, chunks())
+            await self._store.upload_stream(self._path, chunks(), size=size)
+        except NotFound:
+            return await self._finished_elsewhere()
         except BadData:
             await asyncio.to_thread(self._forget_parts)
             raise
         await asyncio.to_thread(self._remember_completion)
         await asyncio.to_thread(self._forget_parts)
         return Received(size, complete=True, digest=self._digest, replaced=replaced)
+
+    async def _finished_elsewhere(self) -> Received:
+        """Where the upload stands when its parts are gone: another client sent the same file, and was faster or wrong."""
+        state = await asyncio.to_thread(self.state)
+        if not state.complete:
+            sentence = f"another upload of this file has ended meanwhile; {state.offset:,} bytes are there, go on from there"
+            raise OffsetMismatch(sentence, offset=state.offset)
+        await asyncio.to_thread(self._forget_parts)
+        return Received(state.offset, complete=True, digest=self._digest, replaced=True)
 
     def _part(self, offset: int) -> str:
         return f"{self._folder}/{offset:020}"
@@ -212,9 +243,14 @@ class ResumableUpload:
             offset += entry.bytes
         return chain
 
-    def _assembled(self) -> Iterator[bytes]:
+    def _assembled(self, size: int) -> Iterator[bytes]:
+        """The first `size` bytes; a client that sent too many once may have left parts behind them."""
+        offset = 0
         for part in self._parts():
+            if offset >= size:
+                return
             yield from self._store.chunks(part.path)
+            offset += part.bytes
 
     def _completed(self) -> Entry | None:
         """The file, if it is still the one that this upload made."""
@@ -233,10 +269,26 @@ class ResumableUpload:
         entries = self._store.list(self._folder)
         self._store.delete([entry.path for entry in entries if not entry.path.endswith(f"/{_COMPLETE}")])
 
-    def _sweep(self) -> None:
-        """Remove what nobody resumed."""
+
+class Sweeper:
+    """Removes the parts of uploads that nobody resumed, and the notes of those that are complete for long."""
+
+    def __init__(self, every: float = SWEEP_SECONDS) -> None:
+        """
+        Args:
+            every: seconds between two looks at one namespace.
+        """
+        self._every = every
+        self._looked: dict[str, float] = {}
+
+    def sweep(self, store: Store) -> None:
+        """Look at the store's namespace, if it is time."""
+        now = time.monotonic()
+        if now < self._looked.get(store.namespace, -self._every) + self._every:
+            return
+        self._looked[store.namespace] = now
         oldest = datetime.now(UTC) - KEEP_PARTS
-        self._store.delete([entry.path for entry in self._store.list(UPLOADS_FOLDER) if entry.modified < oldest])
+        store.delete([entry.path for entry in store.list(UPLOADS_FOLDER) if entry.modified < oldest])
 
 
 def _exists(store: Store, path: str) -> bool:
@@ -248,7 +300,7 @@ def _exists(store: Store, path: str) -> bool:
 
 
 def _identity(entry: Entry) -> dict[str, object]:
-    return {"bytes": entry.bytes, "modified": entry.modified.isoformat()}
+    return {"bytes": entry.bytes, "modified": entry.modified.isoformat(), "tag": entry.tag}
 
 
 def _empty() -> BadData:
