@@ -97,6 +97,24 @@ REFUSED = {
         inference_service("9digits"),
         ("metadata.name begins with a letter, because the Service",),
     ),
+    "an engine that does not exist": Refused(
+        inference_service(engine="tensorrt"), ("spec.engine", 'supported values: "auto", "onnxruntime", "openvino", "torch"')
+    ),
+    "a GPU for an engine that has no use for it": Refused(
+        inference_service(engine="openvino", resources={"gpu": {"count": 1}}), ("resources.gpu needs engine torch or auto",)
+    ),
+    "a loss beyond a half": Refused(inference_service(allowedLoss=0.6), ("spec.allowedLoss", "less than or equal to 0.5")),
+    "an objective without a unit": Refused(
+        inference_service(slo={"p99": "50"}), ("spec.slo.p99", "a duration is a whole number with its unit")
+    ),
+    "a batch of nothing": Refused(inference_service(batch={"max": 0}), ("spec.batch.max",)),
+    "a cache that is no quantity": Refused(inference_service(cache="a lot"), ("spec.cache", "a quantity is a number")),
+    "a variable that Windlass sets": Refused(
+        inference_service(env=[{"name": "AWS_REGION", "value": "x"}]), ("env may not set WINDLASS_*, AWS_*",)
+    ),
+    "a variable twice": Refused(
+        inference_service(env=[{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]), ("spec.env[1]", "Duplicate value")
+    ),
     "an alias of version zero": Refused(
         windlass("Model", "x", {"aliases": [{"name": "production", "version": 0}]}), ("spec.aliases[0].version",)
     ),

@@ -142,8 +142,8 @@ def _resources(asked: ComputeResources, program: Program) -> Manifest:
     return {"requests": requests, "limits": limits} if limits else {"requests": requests}
 
 
-def threads(cpu: str | None) -> int:
-    """Threads that a CPU request is good for: its whole cores, at least one."""
+def whole_cores(cpu: str | None) -> int:
+    """The whole cores of a CPU request, at least one: how many threads, or processes of one thread, it is good for."""
     cores = quantity(cpu or "") or Fraction(1)
     return max(1, int(cores))
 

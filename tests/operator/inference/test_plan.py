@@ -6,7 +6,7 @@ from typing import Any
 import builders as b
 import pytest
 
-from windlass_core.contracts import VersionReference
+from windlass_core.contracts import RUN_SPEC_VARIABLE, InferServe, Progress, VersionReference
 from windlass_core.resources import InferenceServiceSpec, InferenceServiceStatus
 from windlass_operator import pods
 from windlass_operator.api import AUTOSCALER, DEPLOYMENT, INFERENCE_SERVICE, Kind, Manifest
@@ -112,6 +112,53 @@ def test_the_same_look_twice_writes_nothing() -> None:
     manifest = b.inference_service()
     plan, *_ = planned(seen(manifest, server("a", 2, **b.running(ready=True))))
     assert plan.actions == ()
+
+
+def run_of(**spec: Any) -> InferServe:
+    """What the pod is told."""
+    pod = template(b.inference_service(**spec), 2)
+    told = next(entry["value"] for entry in pod["spec"]["containers"][0]["env"] if entry["name"] == RUN_SPEC_VARIABLE)
+    return InferServe.model_validate_json(told)
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        pytest.param({}, {"engine": "auto", "loss": None, "cache_bytes": 0, "processes": 1}, id="nothing is asked for"),
+        pytest.param({"engine": "openvino", "allowedLoss": 0.01}, {"engine": "openvino", "loss": 0.01}, id="engine and loss"),
+        pytest.param({"slo": {"p99": "50ms"}}, {"slo_p99_seconds": 0.05}, id="an objective in milliseconds"),
+        pytest.param({"slo": {"p99": "2s"}}, {"slo_p99_seconds": 2.0}, id="an objective in seconds"),
+        pytest.param({"batch": {"max": 16}}, {"max_batch_rows": 16}, id="the largest batch"),
+        pytest.param({"cache": "64Mi"}, {"cache_bytes": 64 * 2**20}, id="a cache"),
+        pytest.param({"resources": {"cpu": "2500m"}}, {"processes": 2}, id="a process for each whole core"),
+    ],
+)
+def test_the_pod_is_told_when(spec: Manifest, told: dict[str, Any]) -> None:
+    assert run_of(**spec).model_dump(include=set(told)) == told
+
+
+def test_variables_of_the_user_come_after_ours() -> None:
+    variables = template(b.inference_service(env=[{"name": "LEVEL", "value": "7"}]), 2)["spec"]["containers"][0]["env"]
+    assert variables[-1] == {"name": "LEVEL", "value": "7"}
+
+
+def planned_after(manifest: Manifest, engine: str | None, status: Manifest) -> tuple[Plan, InferenceServiceStatus]:
+    progress = Progress(phase="Serving", engine=engine, at=b.CONTEXT.now) if engine else None
+    view = seen({**manifest, "status": status}, server("a", 2, **b.running(ready=True, address="10.0.0.7")))
+    plan = plan_inference_service(view, replace(b.CONTEXT, progress=progress))
+    return plan, InferenceServiceStatus.model_validate(plan.status)
+
+
+def test_one_pod_is_asked_what_runs_the_model_and_then_nobody() -> None:
+    manifest = b.inference_service()
+    plan, first = planned_after(manifest, "left over from an old pod", {})
+    assert (first.engine, plan.endpoint) == (None, "10.0.0.7"), "an answer from before the revision was seen does not count"
+    plan, second = planned_after(manifest, "openvino-bf16", first.to_json())
+    assert (second.engine, plan.endpoint) == ("openvino-bf16", None)
+    _, third = planned_after(manifest, None, second.to_json())
+    assert third.engine == "openvino-bf16"
+    _, moved = planned_after(manifest, None, {**second.to_json(), "revision": "another"})
+    assert moved.engine is None, "another revision may run on another engine"
 
 
 def test_what_the_autoscaler_did_is_left_alone() -> None:

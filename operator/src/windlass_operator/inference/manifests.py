@@ -4,9 +4,10 @@ from urllib.parse import urlsplit
 
 from windlass_core.contracts import RUN_PORT, InferServe, VersionReference
 from windlass_core.resources import API_GROUP, InferenceServiceSpec
+from windlass_core.resources.common import duration_seconds
 from windlass_operator import manifests, pod_template
 from windlass_operator.api import AUTOSCALER, DEPLOYMENT, DISRUPTION_BUDGET, NETWORK_POLICY, SERVICE, Kind, Manifest
-from windlass_operator.compare import digest, stamped
+from windlass_operator.compare import digest, quantity, stamped
 from windlass_operator.plan import Parent
 from windlass_operator.pod_template import Program
 from windlass_operator.settings import Settings, StoreSettings
@@ -40,7 +41,6 @@ def selector(parent: Parent) -> dict[str, str]:
 
 def template(parent: Parent, spec: InferenceServiceSpec, model: VersionReference, settings: Settings) -> Manifest:
     """The pod that serves one version, labelled with the digest of all that makes it what it is."""
-    run = InferServe(namespace=parent.namespace, name=parent.name, model=model)
     probes = {
         # Ready means that the loaded model answered a real inference.
         "readinessProbe": _probe("/readyz", period=2, failures=3),
@@ -52,15 +52,31 @@ def template(parent: Parent, spec: InferenceServiceSpec, model: VersionReference
         parent,
         PROGRAM,
         settings.images.infer,
-        run,
+        _run(parent, spec, model),
         spec.resources,
         settings,
-        environment=[{"name": "OMP_NUM_THREADS", "value": str(pod_template.threads(spec.resources.cpu))}],
+        # One thread a process, and a process a core: threads of several processes on the same cores only wait for one another.
+        environment=[{"name": "OMP_NUM_THREADS", "value": "1"}, *(variable.to_json() for variable in spec.env)],
         container=probes,
         spec={"tolerations": pod_template.dead_node_tolerations()},
     )
     labels = {**made["metadata"]["labels"], REVISION_LABEL: digest(made), VERSION_LABEL: str(model.version)}
     return {**made, "metadata": {**made["metadata"], "labels": labels}}
+
+
+def _run(parent: Parent, spec: InferenceServiceSpec, model: VersionReference) -> InferServe:
+    """What the pods are told."""
+    return InferServe(
+        namespace=parent.namespace,
+        name=parent.name,
+        model=model,
+        engine=spec.engine,
+        loss=spec.allowed_loss,
+        slo_p99_seconds=duration_seconds(spec.slo.p99) if spec.slo else None,
+        max_batch_rows=spec.batch.max if spec.batch else None,
+        cache_bytes=int(quantity(spec.cache or "") or 0),
+        processes=pod_template.whole_cores(spec.resources.cpu),
+    )
 
 
 def _probe(path: str, *, period: int, failures: int) -> Manifest:

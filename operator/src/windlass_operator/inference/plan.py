@@ -80,8 +80,12 @@ def _plan_children(
     )
     after = _described(seen, status, spec, model, view)
     verdict = health.ready(view)
+    after = _with_engine(after, status, view, context)
     refresh = verdict.reason == "ContainerConfigError"
-    return _settled(seen, after, verdict, context, (*applies, *_first_scale(seen, spec)), refresh_secret=refresh)
+    # A pod tells once what runs its model; then nobody is asked any more.
+    endpoint = view.updated[0].address if view.updated and after.engine is None else None
+    actions = (*applies, *_first_scale(seen, spec))
+    return _settled(seen, after, verdict, context, actions, refresh_secret=refresh, endpoint=endpoint)
 
 
 def _applies(seen: SeenInferenceService, wanted: Mapping[Kind, Manifest]) -> tuple[Action, ...]:
@@ -125,6 +129,18 @@ def _described(
     )
 
 
+def _with_engine(
+    after: InferenceServiceStatus, before: InferenceServiceStatus, view: health.View, context: Context
+) -> InferenceServiceStatus:
+    """What runs the model in the pods of the wanted revision; None until one of them has told.
+
+    An answer counts only in a round after the one that saw the revision first: until then it may be an old pod's.
+    """
+    known = before.revision == view.revision
+    told = context.progress.engine if context.progress else None
+    return after.model_copy(update={"revision": view.revision, "engine": (before.engine or told) if known else None})
+
+
 def _settled(
     seen: SeenInferenceService,
     status: InferenceServiceStatus,
@@ -134,6 +150,7 @@ def _settled(
     *,
     requeue_after: float | None = None,
     refresh_secret: bool = False,
+    endpoint: str | None = None,
 ) -> Plan:
     generation = seen.parent.generation
     verdicts = {READY: verdict, AVAILABLE: health.available(seen.pods)}
@@ -152,5 +169,6 @@ def _settled(
         status=after.to_json(),
         notes=conditions.notes(status.conditions, READY, verdict),
         requeue_after=requeue_after,
+        endpoint=endpoint,
         refresh_secret=refresh_secret,
     )

@@ -76,7 +76,7 @@ def job(
         settings,
         environment=[
             {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
-            {"name": "OMP_NUM_THREADS", "value": str(pod_template.threads(spec.resources.cpu))},
+            {"name": "OMP_NUM_THREADS", "value": str(pod_template.whole_cores(spec.resources.cpu))},
             # torch 2.13 otherwise reads addresses of workers that are gone after a restart (pytorch/pytorch#167288).
             {"name": "TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "value": "1"},
         ],

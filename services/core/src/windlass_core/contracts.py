@@ -16,6 +16,7 @@ from pydantic.alias_generators import to_camel
 
 from windlass_core.resources.common import API_GROUP_VERSION
 from windlass_core.resources.dataset import DatasetSpec
+from windlass_core.resources.inference_service import EngineName as EngineName  # what reads a spec takes it from here
 from windlass_core.resources.model import OmittedFormat
 from windlass_core.resources.training_job import TrainingJobSpec
 
@@ -73,9 +74,6 @@ class TrainRun(Contract):
     attempt: int = Field(default=1, description="Number of this try of the whole group; pods of different tries never meet.")
 
 
-EngineName = Literal["auto", "onnxruntime", "openvino", "torch"]
-
-
 class InferServe(Contract):
     """Serve one version of a model until told to stop."""
 
@@ -118,7 +116,8 @@ class Progress(Contract):
     """How far a run is; every pod of a group tells the same."""
 
     phase: str = Field(
-        description="A CamelCase word: WaitingForSource, Reading, Fitting, Writing, Loading, Training, Evaluating, Publishing."
+        description="A CamelCase word: WaitingForSource, Reading, Fitting, Writing, Loading, Training, Evaluating, Publishing, "
+        "Serving."
     )
     message: str = Field(default="", description="A sentence for people, where the phase alone does not tell.")
     rows: int | None = Field(default=None, description="preprocess: rows handled.")
@@ -129,6 +128,7 @@ class Progress(Contract):
     samples_per_second: float | None = None
     eta_seconds: float | None = None
     checkpoint: Checkpointed | None = None
+    engine: str | None = Field(default=None, description="infer: what runs the model's program, for example openvino-bf16.")
     at: datetime
 
 

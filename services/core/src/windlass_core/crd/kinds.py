@@ -176,6 +176,7 @@ INFERENCE_SERVICE = Kind(
         _AGE,
         Column("Model", ".spec.model.name", "The Model that it serves.", wide=True),
         Column("Alias", ".spec.model.alias", "The alias that it follows.", wide=True),
+        Column("Engine", ".status.engine", "What runs the model's program.", wide=True),
         Column("Min", ".spec.replicas.min", "Pods that always run.", "integer", wide=True),
         Column("Max", ".spec.replicas.max", "Pods that run at the most.", "integer", wide=True),
         _message("Ready"),

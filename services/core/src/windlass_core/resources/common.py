@@ -59,6 +59,23 @@ Quantity = Annotated[
     BeforeValidator(_quantity_text),  # last: constraints after it would not reach the schema
 ]
 
+# A time long enough to matter and short enough to wait for.
+Duration = Annotated[
+    str,
+    Field(
+        max_length=16,
+        pattern=r"^[1-9][0-9]{0,6}(ms|s|m)$",
+        json_schema_extra={PATTERN_MESSAGE: "a duration is a whole number with its unit, for example 50ms, 2s or 5m"},
+    ),
+]
+_DURATION_UNITS = (("ms", 0.001), ("s", 1.0), ("m", 60.0))
+
+
+def duration_seconds(duration: Duration) -> float:
+    """A duration in seconds."""
+    unit, seconds = next((unit, seconds) for unit, seconds in _DURATION_UNITS if duration.endswith(unit))
+    return int(duration.removesuffix(unit)) * seconds
+
 
 class ResourceModel(BaseModel):
     """Base of everything that stands in a Windlass object: camelCase on the wire, unknown fields refused."""
@@ -117,6 +134,18 @@ class AcceleratedResources(ComputeResources):
     """CPU, memory and accelerators for each pod."""
 
     gpu: Gpu | None = Field(default=None, description="Accelerators for each pod; without it the pod computes on CPUs.")
+
+
+class EnvironmentVariable(ResourceModel):
+    """One variable of the environment of a container."""
+
+    name: str = Field(
+        description="Name of the variable.",
+        max_length=128,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        json_schema_extra={PATTERN_MESSAGE: "a variable has letters, digits and underscores, and begins with no digit"},
+    )
+    value: str = Field(default="", description="Its value; a password belongs in a Secret, not here.", max_length=4096)
 
 
 class ModelVersionReference(StatusModel):
