@@ -14,7 +14,12 @@ from windlass_core.contracts import TrainRun, VersionReference
 from windlass_core.manifests import Manifest
 from windlass_core.registry import Registry
 from windlass_core.store import Store
+from windlass_train.checkpoint import Checkpoints
+from windlass_train.data import load
+from windlass_train.evaluate import evaluate_on_test
+from windlass_train.group import Group
 from windlass_train.runs import RunFolder
+from windlass_train.trainer import Trainer, fingerprint
 
 # Pods start in 5 s on an idle machine with two cores, and take a minute beside other work.
 pytestmark = pytest.mark.timeout(300)
@@ -23,7 +28,7 @@ pytestmark = pytest.mark.timeout(300)
 LONG: dict[str, Any] = {
     "parameters": {"batchSize": 16, "hidden": [256, 256]},
     "stop": {"epochs": 30},
-    "checkpoint": {"every": 50, "keep": 2},
+    "checkpoint": {"every": 20, "keep": 2},
 }
 STEPS = 30 * 20
 
@@ -95,54 +100,80 @@ FAULTS: dict[str, tuple[Callable[[Job], None], list[tuple[int, int]]]] = {
     "a worker process is killed": (lambda job: kill_worker(job, 1), []),
     "pod 1 is killed": (lambda job: job.pods[1].kill(), [(1, -9)]),
     "pod 0, where all meet, is killed": (lambda job: job.pods[0].kill(), [(0, -9)]),
-    "all pods are killed": (kill_all, [(0, -9), (1, -9)]),
     "pod 1 is told to leave": (lambda job: tell_to_leave(job, 1), [(1, 44)]),
     "pod 0 is told to leave": (lambda job: tell_to_leave(job, 0), [(0, 44)]),
+    "all pods are killed": (kill_all, [(0, -9), (1, -9)]),
 }
 
 
-@pytest.mark.parametrize(("fault", "replaced"), FAULTS.values(), ids=FAULTS.keys())
-def test_a_disturbed_run_ends_as_an_undisturbed_one(
-    world: World,
-    undisturbed: Manifest,
-    fault: Callable[[Job], None],
-    replaced: list[tuple[int, int]],
-    request: pytest.FixtureRequest,
-) -> None:
-    uid = "fault-" + request.node.callspec.id.replace(" ", "-").replace(",", "")
-    run = world.run(uid, workers=2, **LONG)
-    with world.job(run) as job:
-        job.wait_progress("a checkpoint", lambda progress: "checkpoint" in progress)
-        fault(job)
-        results = job.finish()
-        resumed = job.log_lines("training begins")[2:]
-        ended = job.ended
+def checkpoint_after(job: Job, step: int, when: str) -> int:
+    """Step of a checkpoint beyond `step`, once there is one."""
+    seen = 0
 
-    assert sorted(end for end in ended if end[1] != 0) == replaced
-    assert len(ended) == 2 + len(replaced)
-    assert [record["step"] for record in resumed] == [resumed[0]["step"]] * 2
-    assert 50 <= resumed[0]["step"] < STEPS
+    def newer(progress: dict[str, Any]) -> bool:
+        nonlocal seen
+        seen = progress.get("checkpoint", {}).get("step", 0)
+        return progress["phase"] == "Training" and seen > step
+
+    job.wait_progress(f"a checkpoint beyond step {step}, {when}", newer)
+    return seen
+
+
+def begun(job: Job, times: int, when: str) -> int:
+    """The step at which both workers began for the `times`-th time, once they have."""
+
+    def look() -> list[int] | None:
+        job.replace_ended()
+        steps = [record["step"] for record in job.log_lines("training begins")]
+        return steps[2 * (times - 1) :] if len(steps) >= 2 * times else None
+
+    first, second = wait_for(f"both workers begin, {when}; {job.logs()}", look, seconds=60)
+    assert first == second, when
+    return first
+
+
+def test_a_run_that_suffers_one_fault_after_another_ends_as_an_undisturbed_one(world: World, undisturbed: Manifest) -> None:
+    run = world.run("disturbed", workers=2, **LONG)
+    with world.job(run) as job:
+        step = begun(job, 1, "at the start")
+        for times, (sentence, (fault, _)) in enumerate(FAULTS.items(), start=2):
+            saved = checkpoint_after(job, step, f"before {sentence}")
+            fault(job)
+            step = begun(job, times, f"after {sentence}")
+            assert saved <= step < STEPS, f"{sentence}: the run goes on from its newest checkpoint"
+        results = job.finish()
+        ended, began = job.ended, job.log_lines("training begins")
+
+    assert len(began) == 2 * (1 + len(FAULTS)), "each fault makes the workers begin once"
+    replaced = [end for _, ends in FAULTS.values() for end in ends]
+    assert sorted(ended) == sorted([*replaced, (0, 0), (1, 0)])
     manifest = world.published(run)
+    assert manifest is not None
     assert weights(manifest) == weights(undisturbed)
-    assert world.owners().count(uid) == 1
+    assert world.owners().count("disturbed") == 1
     for result in results.values():
         assert result is not None
         assert result.model is not None
         assert result.outcome == "Succeeded"
         assert result.model.step == STEPS
-        assert result.model.version.version == (manifest.version if manifest else None)
-    assert list(world.store.list(RunFolder(world.store, run.name, uid).checkpoints)) == []
+        assert result.model.version.version == manifest.version
+    assert list(world.store.list(RunFolder(world.store, run.name, run.uid).checkpoints)) == []
 
 
 def test_two_workers_learn_what_one_learns(world: World, undisturbed: Manifest) -> None:
     run = world.run("alone", workers=1, **LONG)
-    with world.job(run) as job:
-        job.finish()
-    alone = world.published(run)
-    assert alone is not None
-    assert alone.model is not None
+    folder, data = RunFolder(world.store, run.name, run.uid), load(world.store, run.dataset)
+    trained = Trainer(
+        spec=run.spec,
+        data=data,
+        group=Group(),
+        checkpoints=Checkpoints(world.store, folder.checkpoints, keep=1, fingerprint=fingerprint(run)),
+        folder=folder,
+        report=lambda **_: None,
+        stop_requested=lambda: False,
+    ).train()
     assert undisturbed.model is not None
-    assert alone.model.metrics == pytest.approx(undisturbed.model.metrics, abs=1e-3)
+    assert evaluate_on_test(data, trained.module) == pytest.approx(undisturbed.model.metrics, abs=1e-3)
 
     def validation_losses(uid: str) -> list[float]:
         points = RunFolder(world.store, run.name, uid).points()
