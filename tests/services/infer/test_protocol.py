@@ -10,25 +10,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from windlass_infer.datatypes import DATATYPES, Tensor
-from windlass_infer.errors import BadRequest
-from windlass_infer.protocol import (
-    HEADER_LENGTH,
-    InferRequest,
-    RawInput,
-    RequestedOutput,
-    encode_request,
-    encode_response,
-    parse_request,
-)
+from windlass_infer.datatypes import DATATYPES, Tensor, from_bytes, to_bytes
+from windlass_infer.datatypes import texts as texts_of
+from windlass_infer.encoding import classified, encode_request, encode_response
+from windlass_infer.engine import TensorSignature
+from windlass_infer.errors import BadRequest, PredictionNotFinite
+from windlass_infer.protocol import HEADER_LENGTH, InferRequest, RequestedOutput, parse_request
 
 NAMES = st.text(min_size=1, max_size=8)
+FEATURES = TensorSignature("features", "FP32", (-1, 2))
 SHAPES = npst.array_shapes(min_dims=1, max_dims=3, min_side=1, max_side=4)
 
 
 @st.composite
 def tensors(draw: st.DrawFn, *, binary: bool) -> Tensor:
-    datatype = DATATYPES[draw(st.sampled_from(sorted(set(DATATYPES) - (set() if binary else {"FP16"}))))]
+    datatype = DATATYPES[draw(st.sampled_from(sorted(set(DATATYPES) - (set() if binary else {"FP16", "BF16"}))))]
     shape = draw(SHAPES)
     if datatype.dtype is None:
         count = int(np.prod(shape))
@@ -36,6 +32,8 @@ def tensors(draw: st.DrawFn, *, binary: bool) -> Tensor:
     else:
         elements = {"allow_nan": binary, "allow_infinity": binary} if datatype.dtype.kind == "f" else None
         values = draw(npst.arrays(datatype.dtype, shape, elements=elements))
+        if datatype.name == "BF16":
+            values = (values.view("<u4") & np.uint32(0xFFFF0000)).view("<f4")
     return Tensor(draw(NAMES), datatype.name, values)
 
 
@@ -57,7 +55,7 @@ def test_a_request_is_read_back_as_it_was_written(binary: bool, data: st.DataObj
     assert (again.outputs, again.binary_by_default, again.id) == (request.outputs, request.binary_by_default, request.id)
     for before, after in zip(request.inputs, again.inputs, strict=True):
         assert (after.name, after.datatype) == (before.name, before.datatype)
-        np.testing.assert_array_equal(after.values, before.values)
+        np.testing.assert_array_equal(texts_of(after) if after.datatype == "BYTES" else after.values, before.values)
 
 
 @settings(deadline=None)  # a busy machine is no failure
@@ -87,7 +85,7 @@ JSON_VALUES = st.recursive(
 @settings(deadline=None)  # a busy machine is no failure
 @given(
     shape=JSON_VALUES | st.lists(st.integers(-1, 3), max_size=4),
-    datatype=st.sampled_from([*DATATYPES, "BF16"]) | JSON_VALUES,
+    datatype=st.sampled_from([*DATATYPES, "FLOAT"]) | JSON_VALUES,
     data=JSON_VALUES | st.lists(st.lists(st.integers(-300, 300), max_size=3), max_size=3),
     parameters=st.none() | st.fixed_dictionaries({"binary_data_size": JSON_VALUES}) | JSON_VALUES,
     tail=st.binary(max_size=9),
@@ -111,7 +109,7 @@ def refused_or_read(body: bytes, length: str | None) -> None:
     """Any other exception than a refusal fails the test."""
     sentence, inputs = None, None
     try:
-        inputs = parse_request(body, length, RawInput("features", "FP32", 2)).inputs
+        inputs = parse_request(body, length, FEATURES).inputs
     except BadRequest as refusal:
         sentence = refusal.message
     assert inputs or (sentence and len(sentence) < 500)
@@ -130,6 +128,14 @@ def infer(**entry: Any) -> bytes:
     return orjson.dumps({"inputs": [{"name": "x", "datatype": "FP32", "shape": [2], "data": [1, 2]} | entry]})
 
 
+def with_parameters(**parameters: Any) -> bytes:
+    return orjson.dumps({**orjson.loads(infer()), "parameters": parameters})
+
+
+def asking(parameters: Any) -> bytes:
+    return orjson.dumps({**orjson.loads(infer()), "outputs": [{"name": "y", "parameters": parameters}]})
+
+
 REFUSED: dict[str, tuple[bytes, str]] = {
     "a body that is no JSON": (b"{", "not JSON"),
     "a body that is a list": (b"[1]", "must be a JSON object"),
@@ -138,7 +144,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "inputs that are no list": (b'{"inputs": {}}', "must be a list of objects"),
     "an input without a name": (infer(name=""), "has no name"),
     "an unknown datatype": (infer(datatype="FLOAT"), "'FLOAT' is not one of BOOL"),
-    "a datatype that JSON cannot hold": (infer(datatype="FP16"), "send it as binary data or as FP32"),
+    "a datatype that JSON cannot hold": (infer(datatype="FP16"), "has no form in JSON; send it as binary data"),
     "a shape that is no list": (infer(shape=2), "shape must be a list"),
     "a shape of nothing": (infer(shape=[]), "shape must be a list of 1 to 8"),
     "a shape with too many dimensions": (infer(shape=[1] * 9), "shape must be a list of 1 to 8"),
@@ -174,10 +180,15 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "parameters that are no object": (infer(parameters=[1]), "must be an object"),
     "an output without a name": (orjson.dumps({**orjson.loads(infer()), "outputs": [{}]}), "output has no name"),
     "outputs that are no list": (orjson.dumps({**orjson.loads(infer()), "outputs": 3}), "must be a list of objects"),
-    "an extension that is not served": (
-        orjson.dumps({**orjson.loads(infer()), "outputs": [{"name": "y", "parameters": {"classification": 3}}]}),
-        "classification is not supported",
+    "an output in shared memory": (asking({"shared_memory_region": "r"}), "output 'y': shared memory is not supported"),
+    "an input in shared memory": (infer(parameters={"shared_memory_region": "r"}), "input 'x': shared memory is not supported"),
+    "a number of classes that is none": (
+        asking({"classification": -1}),
+        "parameter classification of output 'y' must",
     ),
+    "a sequence": (with_parameters(sequence_id=7), "sequence_id is not supported"),
+    "a time limit that is none": (with_parameters(timeout=1.5), "parameter timeout of the request must be a whole number"),
+    "a priority that is none": (with_parameters(priority=True), "parameter priority of the request must be a whole number"),
     "a flag that is no truth value": (
         orjson.dumps({**orjson.loads(infer()), "parameters": {"binary_data_output": 1}}),
         "must be true or false",
@@ -230,7 +241,6 @@ REFUSED_FRAMES: dict[str, tuple[tuple[bytes, str], str]] = {
         framed(texts(b"a"), size=5, datatype="BYTES", shape=[2**31 - 1]),
         "BYTES values take at least",
     ),
-    "text that is not UTF-8": (framed(texts(b"\xff"), size=5, datatype="BYTES", shape=[1]), "value 0 is not UTF-8"),
 }
 
 
@@ -243,7 +253,7 @@ def test_a_binary_request_is_refused_for(frame: tuple[bytes, str], reason: str) 
 
 def test_a_body_of_raw_values_is_rows_of_the_only_input() -> None:
     values = np.arange(6, dtype="<f4")
-    request = parse_request(values.tobytes(), "0", RawInput("features", "FP32", 3))
+    request = parse_request(values.tobytes(), "0", TensorSignature("features", "FP32", (-1, 3)))
     np.testing.assert_array_equal(request.inputs[0].values, values.reshape(2, 3))
     assert request.selected(["probabilities"]) == (RequestedOutput("probabilities", binary=True),)
 
@@ -252,12 +262,12 @@ def test_a_body_of_raw_values_is_rows_of_the_only_input() -> None:
     ("size", "raw_input", "reason"),
     [
         (8, None, "only a model whose one input is numbers"),
-        (7, RawInput("features", "FP32", 2), "the body has 7 bytes"),
-        (0, RawInput("features", "FP32", 2), "the body has 0 bytes"),
+        (7, FEATURES, "the body has 7 bytes"),
+        (0, FEATURES, "the body has 0 bytes"),
     ],
     ids=["the model takes other inputs", "it is no whole row", "it is empty"],
 )
-def test_a_body_of_raw_values_is_refused_when(size: int, raw_input: RawInput | None, reason: str) -> None:
+def test_a_body_of_raw_values_is_refused_when(size: int, raw_input: TensorSignature | None, reason: str) -> None:
     with pytest.raises(BadRequest) as refusal:
         parse_request(b"\0" * size, "0", raw_input)
     assert reason in refusal.value.message
@@ -281,6 +291,76 @@ def test_outputs_can_be_chosen_and_each_be_binary_or_json() -> None:
         }
     )
     assert parse_request(body).selected(["a", "b"]) == (RequestedOutput("b", True), RequestedOutput("a", False))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ({}, (None, 0)),
+        ({"timeout": 0}, (None, 0)),
+        ({"timeout": 1_500_000, "priority": 2}, (1.5, 2)),
+        ({"mine": [1]}, (None, 0)),
+    ],
+    ids=["nothing", "no limit", "microseconds and a priority", "a parameter of somebody else"],
+)
+def test_the_schedule_of_a_request_is_read(parameters: dict[str, Any], expected: tuple[float | None, int]) -> None:
+    request = parse_request(with_parameters(**parameters))
+    assert (request.timeout_seconds, request.priority) == expected
+
+
+def test_an_output_cannot_be_asked_for_twice() -> None:
+    body = orjson.dumps({**orjson.loads(infer()), "outputs": [{"name": "a"}, {"name": "a"}]})
+    with pytest.raises(BadRequest, match="output 'a' is asked for twice"):
+        parse_request(body).selected(["a"])
+
+
+def test_bytes_that_are_no_text_pass_unchanged() -> None:
+    raw = texts(b"\xff\0", b"")
+    [tensor] = parse_request(*framed(raw, size=len(raw), datatype="BYTES")).inputs
+    assert tensor.values.tolist() == [b"\xff\0", b""]
+    answer = encode_response([(tensor, True)], model="m", version="1", identifier=None)
+    assert answer.body.endswith(raw)
+
+
+def test_bytes_that_are_no_text_are_refused_where_text_belongs() -> None:
+    tensor = Tensor("y", "BYTES", np.array([b"yes", b"\xff"], dtype=object))
+    with pytest.raises(BadRequest, match="tensor 'y': BYTES value 1 is not UTF-8"):
+        encode_response([(tensor, False)], model="m", version="1", identifier=None)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf], ids=["NaN", "infinity"])
+def test_a_number_that_is_not_finite_goes_as_binary_and_not_as_json(value: float) -> None:
+    tensor = Tensor("y", "FP32", np.array([[1], [value]], dtype=np.float32))
+    assert encode_response([(tensor, True)], model="m", version="1", identifier=None).body.endswith(tensor.values.tobytes())
+    with pytest.raises(PredictionNotFinite, match=r"row 1 .* of output 'y'"):
+        encode_response([(tensor, False)], model="m", version="1", identifier=None)
+
+
+def test_the_nearest_bf16_is_written_and_ties_go_to_the_even_one() -> None:
+    values = np.array([1, -2.5, 1 + 2**-8, 1 + 3 * 2**-8, 3.0e38, 3.4028235e38, np.inf, np.nan], dtype=np.float32)
+    raw = bytes(to_bytes(Tensor("y", "BF16", values)))
+    assert np.frombuffer(raw, "<u2").tolist() == [0x3F80, 0xC020, 0x3F80, 0x3F82, 0x7F62, 0x7F80, 0x7F80, 0x7FC0]
+    again = from_bytes("y", DATATYPES["BF16"], (8,), memoryview(raw)).values
+    np.testing.assert_array_equal(again, np.array([1, -2.5, 1, 1 + 2**-6, again[4], np.inf, np.inf, np.nan], np.float32))
+
+
+def test_the_best_classes_come_first_with_value_index_and_label() -> None:
+    shares = Tensor("y", "FP32", np.array([[0.25, 0.5, 0.25], [1, 0, 0]], dtype=np.float32))
+    assert classified(shares, 2, ["a", "b", "c"]).values.tolist() == [
+        ["0.500000:1:b", "0.250000:0:a"],
+        ["1.000000:0:a", "0.000000:1:b"],
+    ]
+    assert classified(shares, 9, []).values.tolist()[1] == ["1.000000:0", "0.000000:1", "0.000000:2"]
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [Tensor("y", "BYTES", np.array([["a"]], dtype=object)), Tensor("y", "FP32", np.zeros(3, np.float32))],
+    ids=["text", "one number a row"],
+)
+def test_what_is_not_one_number_a_class_has_no_best_classes(tensor: Tensor) -> None:
+    with pytest.raises(BadRequest, match="output 'y' is not one number a class"):
+        classified(tensor, 1, [])
 
 
 def test_an_output_that_the_model_has_not_is_refused() -> None:

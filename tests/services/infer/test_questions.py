@@ -10,11 +10,11 @@ import pytest
 
 from windlass_core.errors import BadData, WindlassError
 from windlass_infer.datatypes import DATATYPES, Tensor
+from windlass_infer.encoding import encode_request
 from windlass_infer.engine import Arrays
 from windlass_infer.errors import BadRequest, PredictionNotFinite
 from windlass_infer.loader import LoadedModel, load
-from windlass_infer.openapi import example_request
-from windlass_infer.protocol import HEADER_LENGTH, Encoded, InferRequest, encode_request
+from windlass_infer.protocol import HEADER_LENGTH, Encoded, InferRequest
 from windlass_infer.questions import Read, read_infer, read_predict
 
 ROWS: dict[str, list[dict[str, Any]]] = {
@@ -164,8 +164,8 @@ def test_only_the_outputs_asked_for_are_given(numbers: Asked) -> None:
 
 
 def test_the_example_of_the_documentation_is_answered(asked: Asked) -> None:
-    assert len(asked.predict([asked.loaded.predictor.example_row()])["predictions"]) == 1
-    body = encode_request(example_request(asked.loaded.predictor), binary=False).body
+    assert len(asked.predict(asked.loaded.predictor.example_instances(1))["predictions"]) == 1
+    body = encode_request(InferRequest(tuple(asked.loaded.predictor.example_tensors(1))), binary=False).body
     assert len(orjson.loads(asked.ask(read_infer, body).body)["outputs"]) == len(asked.loaded.predictor.outputs)
 
 

@@ -1,5 +1,7 @@
 """The service as its users meet it: what a process with a port answers, and what it refuses."""
 
+import os
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -45,6 +47,17 @@ def test_every_example_of_the_openapi_document_is_answered(each_server: tuple[An
             assert set(schema["required"]) <= set(response.json())
 
 
+def test_every_piece_of_shell_code_of_the_openapi_document_is_answered(each_server: tuple[Any, Any]) -> None:
+    _, server = each_server
+    with server.client() as client:
+        paths = client.get("/openapi.json").json()["paths"]
+    samples = [sample for item in paths.values() for sample in item.get("post", {}).get("x-codeSamples", [])]
+    assert len(samples) >= 2 + 2 * 3
+    for sample in samples:
+        done = subprocess.run(["sh", "-c", sample["source"]], env=os.environ | {"URL": server.url}, capture_output=True)
+        assert (done.returncode, done.stderr) == (0, b""), (sample["label"], done.stdout)
+
+
 def test_every_path_of_the_openapi_document_answers(client: httpx.Client) -> None:
     document = client.get("/openapi.json").json()
     gets = [path for path, item in document["paths"].items() if "get" in item]
@@ -55,7 +68,7 @@ def test_every_path_of_the_openapi_document_answers(client: httpx.Client) -> Non
 @pytest.mark.parametrize(
     ("path", "answer"),
     [
-        ("/v2", {"name": "windlass-infer", "version": "0.1.0", "extensions": ["binary_tensor_data"]}),
+        ("/v2", {"name": "windlass-infer", "version": "0.1.0", "extensions": ["binary_tensor_data", "classification"]}),
         ("/v2/health/live", {"live": True}),
         ("/v2/health/ready", {"ready": True}),
         ("/v2/models/service/ready", {"name": "service", "ready": True}),

@@ -5,7 +5,7 @@ bytes. Values only: `registry.py` writes and reads them.
 """
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -77,6 +77,17 @@ class TensorDescription(ManifestModel):
     shape: list[int] = Field(
         description="Shape; the first is -1, the batch, and a further -1 a size that each request chooses."
     )
+    minimum: float | None = Field(default=None, description="Smallest value that an input may have; checked on each request.")
+    maximum: float | None = Field(
+        default=None, description="Largest value, likewise: the last index of an embedding, for example."
+    )
+
+
+class ImageDescription(ManifestModel):
+    """How a picture becomes the program's only input: (value / 255 - mean) / deviation, for each channel or for all alike."""
+
+    mean: list[float] = Field(default=[0.0], min_length=1)
+    deviation: list[Annotated[float, Field(gt=0)]] = Field(default=[1.0], min_length=1)
 
 
 class ModelContent(ManifestModel):
@@ -91,6 +102,10 @@ class ModelContent(ManifestModel):
     classes: list[bool | int | str] | None = Field(default=None, description="Classes in the order of the probabilities.")
     inputs: list[TensorDescription]
     outputs: list[TensorDescription]
+    image: ImageDescription | None = Field(
+        default=None,
+        description="How pictures are scaled; by default to numbers from 0 to 1, where the input is one of pictures.",
+    )
     formats: dict[str, str] = Field(description="Format to path: safetensors, torch.export, onnx, onnx-int8, aot-inductor.")
     omitted: list[OmittedFormat] = Field(default_factory=list, description="Formats that could not be made, and why.")
     sample: str | None = Field(

@@ -34,6 +34,7 @@ from windlass_infer.schemas import (
     TensorMetadata,
 )
 from windlass_infer.service import Service
+from windlass_infer.tabular import TabularPredictor
 
 SERVER_NAME = "windlass-infer"
 V2_PREFIX = "/v2"
@@ -168,6 +169,11 @@ def _model_answer(service: Service) -> ModelAnswer:
 
 
 def _described(predictor: Predictor) -> dict[str, Any]:
+    if not isinstance(predictor, TabularPredictor):
+        return {
+            "inputs": [_tensor_metadata(signature) for signature in predictor.inputs],
+            "outputs": [_tensor_metadata(signature) for signature in predictor.outputs],
+        }
     columns = [
         ColumnAnswer(name=feature.column, type=feature.type, categories=getattr(feature, "categories", None))
         for feature in predictor.transform.features

@@ -3,7 +3,8 @@
 Everything here is pure and trusts nothing: a value of the wrong type, a shape that lies or a length that points past the end is
 a `BadRequest` with a sentence, never another exception. Knows no requests and no models: `protocol.py` puts messages on top.
 
-Raw bytes are little-endian and row-major; BYTES elements are a 4-byte length followed by that many bytes; BOOL is one byte.
+Raw bytes are little-endian and row-major; BYTES elements are a 4-byte length followed by that many bytes; BOOL is one byte;
+BF16 is the upper half of an FP32. numpy has no BF16, so such a tensor is held as float32, which has all its values.
 Source: the tensor data sections of the Open Inference Protocol and of Triton's binary tensor data extension.
 """
 
@@ -26,20 +27,28 @@ MAX_DIMENSION = 2**31 - 1
 
 BYTES = "BYTES"
 BOOL = "BOOL"
+BF16 = "BF16"
 _LENGTH = struct.Struct("<I")
+_BF16_BYTES = 2
+_BF16_NAN = 0x7FC0
 
 
 @dataclass(frozen=True)
 class Datatype:
-    """One datatype: its numpy type (None for BYTES) and the types that its values have in JSON (none: binary only)."""
+    """One datatype.
+
+    `dtype` is the numpy type that holds it (None for BYTES), `size` the raw bytes of one value (0 for BYTES), `json_types` the
+    types that its values have in JSON (none: binary only).
+    """
 
     name: str
     dtype: np.dtype[Any] | None
+    size: int
     json_types: frozenset[type]
 
 
 def _of(name: str, dtype: str, *json_types: type) -> Datatype:
-    return Datatype(name, np.dtype(dtype), frozenset(json_types))
+    return Datatype(name, np.dtype(dtype), np.dtype(dtype).itemsize, frozenset(json_types))
 
 
 DATATYPES: dict[str, Datatype] = {
@@ -54,20 +63,23 @@ DATATYPES: dict[str, Datatype] = {
         _of("INT16", "<i2", int),
         _of("INT32", "<i4", int),
         _of("INT64", "<i8", int),
-        _of("FP16", "<f2"),  # JSON has no form of it that gives the same bits back
+        _of("FP16", "<f2"),  # the protocol gives 16-bit floats no form in JSON
+        Datatype(BF16, np.dtype("<f4"), _BF16_BYTES, frozenset()),
         _of("FP32", "<f4", int, float),
         _of("FP64", "<f8", int, float),
-        Datatype(BYTES, None, frozenset({str})),
+        Datatype(BYTES, None, 0, frozenset({str})),
     )
 }
 
 # Numbers of any width that a numeric column takes.
 NUMERIC = frozenset(DATATYPES) - {BYTES, BOOL}
+# Names by numpy type, for arrays that bring their own; BF16 is none of them.
+DATATYPE_OF_DTYPE = {datatype.dtype: name for name, datatype in DATATYPES.items() if datatype.dtype and name != BF16}
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """One named tensor. BYTES tensors are object arrays of str: every text that we take or give is UTF-8."""
+    """One named tensor. BYTES tensors are object arrays of str, as JSON gives them, or of bytes, as they come raw."""
 
     name: str
     datatype: str
@@ -98,7 +110,7 @@ def from_json(name: str, datatype: Datatype, shape: tuple[int, ...], data: objec
         BadRequest: values of another type, another number of them, or beyond the range of the datatype.
     """
     if not datatype.json_types:
-        raise BadRequest(f"tensor '{name}': {datatype.name} has no exact form in JSON; send it as binary data or as FP32")
+        raise BadRequest(f"tensor '{name}': {datatype.name} has no form in JSON; send it as binary data")
     if not isinstance(data, list):
         raise BadRequest(f"tensor '{name}': data must be a list, not {shown(data)}")
     flat = _flattened(name, shape, data)
@@ -119,27 +131,33 @@ def from_bytes(name: str, datatype: Datatype, shape: tuple[int, ...], raw: memor
     """
     count = math.prod(shape)
     if datatype.dtype is None:
-        return Tensor(name, datatype.name, _objects(_texts(name, raw, count), shape))
-    expected = count * datatype.dtype.itemsize
+        return Tensor(name, datatype.name, _objects(_elements(name, raw, count), shape))
+    expected = count * datatype.size
     if len(raw) != expected:
         raise BadRequest(
             f"tensor '{name}': shape {list(shape)} of {datatype.name} takes {expected} bytes, but {len(raw)} were sent"
         )
-    values: NDArray[Any] = np.frombuffer(raw, dtype=np.uint8 if datatype.name == BOOL else datatype.dtype)
-    if datatype.name == BOOL:
-        if values.size and values.max() > 1:
-            raise BadRequest(f"tensor '{name}': a BOOL is one byte, 0 or 1, but one is {int(values.max())}")
-        values = values.view(np.bool_)
-    return Tensor(name, datatype.name, values.reshape(shape))
+    return Tensor(name, datatype.name, _values(name, datatype, raw).reshape(shape))
 
 
-def to_bytes(tensor: Tensor) -> bytes:
-    """The raw bytes of a tensor, as `from_bytes` reads them."""
+def to_bytes(tensor: Tensor) -> bytes | memoryview:
+    """The raw bytes of a tensor, as `from_bytes` reads them. Numbers are not copied: they are a view of the tensor."""
     datatype = DATATYPES[tensor.datatype]
     if datatype.dtype is None:
-        encoded = [str(text).encode() for text in tensor.values.ravel()]
-        return b"".join(chain.from_iterable((_LENGTH.pack(len(text)), text) for text in encoded))
-    return np.ascontiguousarray(tensor.values, dtype=datatype.dtype).tobytes()
+        encoded = [element if isinstance(element, bytes) else str(element).encode() for element in tensor.values.ravel()]
+        return b"".join(chain.from_iterable((_LENGTH.pack(len(element)), element) for element in encoded))
+    values = np.ascontiguousarray(tensor.values, dtype=datatype.dtype).ravel()
+    if datatype.name == BF16:
+        values = _halved(values)
+    return values.view(np.uint8).data
+
+
+def texts(tensor: Tensor) -> NDArray[Any]:
+    """The values of a BYTES tensor as str, of the same shape. Raises BadRequest for one that is not UTF-8."""
+    flat = tensor.values.ravel()
+    if all(type(element) is str for element in flat):
+        return tensor.values
+    return _objects([_text(tensor.name, index, element) for index, element in enumerate(flat)], tensor.values.shape)
 
 
 def shown(value: object) -> str:
@@ -179,27 +197,49 @@ def _numbers(name: str, datatype: Datatype, flat: Sequence[Any]) -> NDArray[Any]
     return values
 
 
-def _texts(name: str, raw: memoryview, count: int) -> list[str]:
+def _values(name: str, datatype: Datatype, raw: memoryview) -> NDArray[Any]:
+    """Numbers from as many raw bytes as they take."""
+    if datatype.name == BF16:
+        return (np.frombuffer(raw, dtype="<u2").astype("<u4") << 16).view("<f4")
+    if datatype.name != BOOL:
+        return np.frombuffer(raw, dtype=datatype.dtype)
+    values = np.frombuffer(raw, dtype=np.uint8)
+    if values.size and values.max() > 1:
+        raise BadRequest(f"tensor '{name}': a BOOL is one byte, 0 or 1, but one is {int(values.max())}")
+    return values.view(np.bool_)
+
+
+def _halved(values: NDArray[Any]) -> NDArray[Any]:
+    """float32 as the bits of the nearest BF16, ties to even."""
+    bits = values.view("<u4")
+    nearest = ((bits + np.uint32(0x7FFF) + ((bits >> 16) & np.uint32(1))) >> 16).astype("<u2")
+    # Rounding could carry a NaN over into an infinity or a zero.
+    return np.where(np.isnan(values), np.uint16(_BF16_NAN), nearest)
+
+
+def _elements(name: str, raw: memoryview, count: int) -> list[bytes]:
     if count > len(raw) // _LENGTH.size:
         least = count * _LENGTH.size
         raise BadRequest(f"tensor '{name}': {count} BYTES values take at least {least} bytes, but {len(raw)} were sent")
-    texts: list[str] = []
+    elements: list[bytes] = []
     offset = 0
     for index in range(count):
         start = offset + _LENGTH.size
         length = _LENGTH.unpack_from(raw, offset)[0] if start <= len(raw) else 0
         if start + length > len(raw):
             raise BadRequest(f"tensor '{name}': BYTES value {index} points past the end of the tensor's {len(raw)} bytes")
-        texts.append(_text(name, index, bytes(raw[start : start + length])))
+        elements.append(bytes(raw[start : start + length]))
         offset = start + length
     if offset != len(raw):
         raise BadRequest(f"tensor '{name}': {len(raw) - offset} bytes follow the last of {count} BYTES values")
-    return texts
+    return elements
 
 
-def _text(name: str, index: int, encoded: bytes) -> str:
+def _text(name: str, index: int, element: object) -> str:
+    if not isinstance(element, bytes):
+        return str(element)
     try:
-        return encoded.decode()
+        return element.decode()
     except UnicodeDecodeError:
         raise BadRequest(f"tensor '{name}': BYTES value {index} is not UTF-8") from None
 

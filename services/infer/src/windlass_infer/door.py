@@ -19,16 +19,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from windlass_core.errors import WindlassError
 from windlass_core.serving import json_response, problem_response
 from windlass_infer.batcher import RETRY_AFTER_SECONDS
+from windlass_infer.bodies.choice import takes_long
+from windlass_infer.bodies.compression import COMPRESS_FROM_BYTES, compressed
 from windlass_infer.engine import Arrays
 from windlass_infer.errors import MethodNotAllowed, Overloaded
-from windlass_infer.intake import Intake
+from windlass_infer.intake import Intake, Slot
 from windlass_infer.protocol import Encoded
-from windlass_infer.questions import Read, read_infer, read_predict
+from windlass_infer.questions import Question, Read, read_infer, read_predict
 from windlass_infer.service import Service, Serving
 
-# Bodies beyond this are read, and answered, on a thread of their own: parsing stops the others while it lasts, but what follows
-# it need not. One at a time, because what a body becomes while it is read takes several times its memory.
-LARGE_BODY_BYTES = 64 * 1024
 # A request that has waited so long is watched: when its client goes away, it leaves the queue. Watching costs more than the
 # whole of a request to a small model, so those that are answered sooner are not watched.
 WATCH_AFTER_SECONDS = 0.1
@@ -118,20 +117,34 @@ class Door:
         try:
             body = await slot.read(scope, receive)
             headers = dict(scope["headers"])
-            if len(body) > LARGE_BODY_BYTES:
-                return await self._answer_large(route, serving, body, headers, receive)
+            if takes_long(body, headers):
+                return await self._answer_large(route, serving, body, headers, receive, slot)
             question = route.read(serving.predictor, body, headers)
-            return question.answer(await _outputs(serving.batcher.submit(question.inputs, question.rows), receive))
+            encoded = question.answer(await _outputs(serving.batcher.submit(question.inputs, question.rows), receive))
+            if question.coding and len(encoded.body) >= COMPRESS_FROM_BYTES:
+                loop = asyncio.get_running_loop()
+                return await loop.run_in_executor(self._large, compressed, encoded, question.coding)
+            return encoded
         finally:
             slot.leave()
 
     async def _answer_large(
-        self, route: Route, serving: Serving, body: bytes, headers: Mapping[bytes, bytes], receive: Receive
+        self, route: Route, serving: Serving, body: bytes, headers: Mapping[bytes, bytes], receive: Receive, slot: Slot
     ) -> Encoded:
+        """The same, reading and writing on a thread of their own: parsing stops the others while it lasts, but what follows it
+        need not. One at a time, because what a body becomes while it is read takes several times its memory."""
         loop = asyncio.get_running_loop()
         question = await loop.run_in_executor(self._large, route.read, serving.predictor, body, headers)
+        slot.hold(question.held_bytes)
         outputs = await _outputs(serving.batcher.submit(question.inputs, question.rows), receive)
-        return await loop.run_in_executor(self._large, question.answer, outputs)
+        return await loop.run_in_executor(self._large, _written, question, outputs)
+
+
+def _written(question: Question, outputs: Arrays) -> Encoded:
+    encoded = question.answer(outputs)
+    if question.coding and len(encoded.body) >= COMPRESS_FROM_BYTES:
+        return compressed(encoded, question.coding)
+    return encoded
 
 
 async def _outputs(future: "asyncio.Future[Arrays]", receive: Receive) -> Arrays:

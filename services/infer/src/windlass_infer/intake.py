@@ -9,7 +9,7 @@ import asyncio
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope
 
-from windlass_infer.errors import Overloaded, RequestTimeout, TooLarge, UnsupportedMedia
+from windlass_infer.errors import Overloaded, RequestTimeout, TooLarge
 
 # A JSON body stops everybody else while it is parsed, about 5 ms a MB, and becomes some twenty times its size in memory on its
 # way to features: this keeps the longest stop below a twentieth of a second, and the memory below 200 MB.
@@ -50,8 +50,6 @@ class Intake:
         for name, value in scope["headers"]:
             if name == b"content-length" and value.isdigit() and int(value) > self._max_body_bytes:
                 raise self._too_large()
-            if name == b"content-encoding" and value.lower() != b"identity":
-                raise UnsupportedMedia("this server does not read compressed bodies; send it without Content-Encoding")
         message = await self._next(receive)
         if not message.get("more_body"):
             return self._hold(slot, message.get("body", b""))
@@ -75,15 +73,18 @@ class Intake:
         return message
 
     def _hold(self, slot: "Slot", piece: bytes) -> bytes:
-        slot.held_bytes += len(piece)
-        self._held_bytes += len(piece)
+        self._count(slot, len(piece))
         if slot.held_bytes > self._max_body_bytes:
             raise self._too_large()
+        return piece
+
+    def _count(self, slot: "Slot", count: int) -> None:
+        slot.held_bytes += count
+        self._held_bytes += count
         if self._held_bytes > self._max_held_bytes:
             raise Overloaded(
                 "the bodies of other requests fill the memory that this server gives them; try again a little later"
             )
-        return piece
 
     def _leave(self, slot: "Slot") -> None:
         self._requests -= 1
@@ -109,10 +110,13 @@ class Slot:
             TooLarge: it is, or says that it is, larger than a body may be.
             RequestTimeout: it did not arrive in time.
             Overloaded: bodies of other requests fill the memory.
-            UnsupportedMedia: it is compressed.
             ClientDisconnect: the client went away.
         """
         return await self._intake._read(self, scope, receive)
+
+    def hold(self, count: int) -> None:
+        """Count bytes that the request takes beside its body: what the body became. Raises Overloaded."""
+        self._intake._count(self, count)
 
     def leave(self) -> None:
         """Give the slot back."""

@@ -23,6 +23,8 @@ from windlass_infer.batcher import MAX_BATCH_ROWS
 from windlass_infer.engine import Engine
 from windlass_infer.engines.onnx_runtime import OnnxRuntimeEngine
 from windlass_infer.predictor import Predictor, ServedVersion
+from windlass_infer.tabular import TabularPredictor
+from windlass_infer.tensor_predictor import TensorPredictor
 from windlass_preprocess.transform import Transform
 
 MODEL_LOAD_FAILED = "ModelLoadFailed"
@@ -107,15 +109,21 @@ def _load_published(spec: InferServe, published: PublishedVersion, folder: Path)
     if content is None:
         raise BadData(f"{published.reference.uri} holds no model")
     format_, program = _program(published, content)
-    transform = _transform(published)
     started = time.perf_counter()
     engine = ENGINES[format_](published.download(program, folder / Path(program).name))
     version = ServedVersion(spec.name, published.reference.version, published.reference.digest, spec.model.name)
-    predictor = Predictor(version, content, transform, engine.signature)
+    predictor = _predictor(version, published, content, engine)
     _warm_up(predictor, engine)
     seconds = round(time.perf_counter() - started, 3)
     log.info("loaded %s", _title(spec), extra={"format": format_, "digest": published.reference.digest, "seconds": seconds})
     return LoadedModel(predictor, engine)
+
+
+def _predictor(version: ServedVersion, published: PublishedVersion, content: ModelContent, engine: Engine) -> Predictor:
+    """What translates for the version: by its transform, where it has one."""
+    if published.manifest.file(TRANSFORM) is None:
+        return TensorPredictor(version, content, engine.signature)
+    return TabularPredictor(version, content, _transform(published), engine.signature)
 
 
 def _program(published: PublishedVersion, content: ModelContent) -> tuple[str, str]:
@@ -138,7 +146,7 @@ def _transform(published: PublishedVersion) -> Transform:
 def _warm_up(predictor: Predictor, engine: Engine) -> None:
     """A real inference of one row and of a full batch: memory is taken and kernels are chosen before the first caller comes."""
     for rows in (1, MAX_BATCH_ROWS):
-        predictor.check(engine.run(predictor.example_arrays(rows)), rows)
+        predictor.tensors(engine.run(predictor.example_arrays(rows)), rows, predictor.output_names)
 
 
 def _title(spec: InferServe) -> str:

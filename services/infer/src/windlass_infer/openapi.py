@@ -1,27 +1,23 @@
-"""The inference paths of the OpenAPI document, from the model that is served: its own columns, and an example that it answers.
+"""The inference paths of the OpenAPI document, from the model that is served: what it takes, and examples.
 
 Pure. The door takes these requests before the router sees them, so the router cannot describe them.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import orjson
 
-from windlass_infer.datatypes import DATATYPES, Tensor
-from windlass_infer.predictor import FEATURES, Predictor
-from windlass_infer.protocol import BINARY_TYPE, HEADER_LENGTH, JSON_TYPE, InferRequest, encode_request
-from windlass_preprocess.features import CategoricalFeature, Feature
+from windlass_infer.bodies.choice import taken_types
+from windlass_infer.bodies.compression import OFFERED
+from windlass_infer.bodies.npy import NPY_TYPE
+from windlass_infer.bodies.table import CSV_TYPE
+from windlass_infer.datatypes import DATATYPES
+from windlass_infer.examples import Example, infer_examples, predict_examples
+from windlass_infer.openapi_rows import answer_schema, row_schema, row_sentence
+from windlass_infer.predictor import Predictor
+from windlass_infer.protocol import BINARY_TYPE, HEADER_LENGTH, JSON_TYPE
 
-_JSON_TYPES = {
-    "int64": "integer",
-    "float64": "number",
-    "bool": "boolean",
-    "string": "string",
-    "date": "string",
-    "timestamp": "string",
-}
-_FORMATS = {"date": "date", "timestamp": "date-time"}
 _TENSOR_PROPERTIES: dict[str, Any] = {
     "name": {"type": "string"},
     "datatype": {"type": "string", "enum": list(DATATYPES)},
@@ -33,6 +29,15 @@ _TENSOR_PROPERTIES: dict[str, Any] = {
             "binary_data_size": {"type": "integer", "minimum": 0, "description": "Bytes of this tensor behind the JSON."}
         },
     },
+}
+_OUTPUT_PARAMETERS: dict[str, Any] = {
+    "binary_data": {"type": "boolean", "description": "Whether it is answered as raw bytes behind the JSON."},
+    "classification": {"type": "integer", "minimum": 0, "description": "Answer with the so many best classes of each row."},
+}
+_REQUEST_PARAMETERS: dict[str, Any] = {
+    "binary_data_output": {"type": "boolean", "description": "Whether outputs are answered as raw bytes by default."},
+    "timeout": {"type": "integer", "minimum": 0, "description": "Microseconds that the request may take; 0 for no limit."},
+    "priority": {"type": "integer", "minimum": 0, "description": "1 is the highest; 0 stands for none."},
 }
 _PROBLEM = {
     "type": "object",
@@ -49,102 +54,70 @@ _V2_ERROR = {"type": "object", "properties": {"error": {"type": "string"}}, "req
 _REFUSALS = {
     "400": "The request is not understood.",
     "408": "The body did not arrive in time.",
-    "413": "The body is too large.",
-    "415": "The body is compressed.",
+    "413": "The body is too large, or becomes too large when it is unpacked.",
+    "415": "The body is of a type or a coding that this model does not take; the sentence names those that it takes.",
     "422": "A value cannot be computed with; row and column are named.",
     "429": "Too much is waiting; Retry-After says when to try again.",
     "500": "The model failed on this request.",
     "503": "The model is not loaded yet, or the server is stopping.",
+}
+_BINARY_SENTENCES = {
+    NPY_TYPE: "One array as numpy.save writes it, of the input's datatype and shape.",
+    BINARY_TYPE: "The bare values of the input, little-endian and row-major; how many there are tells the rows.",
+    "image/png": "One picture, which becomes one row: scaled to cover the input's height and width, its middle cut out.",
+    "image/jpeg": "The same as JPEG.",
+    CSV_TYPE: "A header of column names, then one line a row. An empty field is no value.",
 }
 
 
 def inference_paths(predictor: Predictor) -> dict[str, Any]:
     """The paths under which the model is asked, for the `paths` of an OpenAPI document."""
     version = predictor.version
-    infer = _infer(predictor)
+    base = f"/v2/models/{version.name}"
     return {
-        f"/v1/models/{version.name}:predict": {"post": _predict(predictor)},
-        f"/v2/models/{version.name}/infer": {"post": infer},
-        f"/v2/models/{version.name}/versions/{version.number}/infer": {"post": infer | {"operationId": "inferVersion"}},
+        (path := f"/v1/models/{version.name}:predict"): {"post": _predict(predictor, path)},
+        (path := f"{base}/infer"): {"post": _infer(predictor, path)},
+        (path := f"{base}/versions/{version.number}/infer"): {
+            "post": _infer(predictor, path) | {"operationId": "inferVersion"}
+        },
     }
 
 
-def example_request(predictor: Predictor) -> InferRequest:
-    """A V2 request for one row that the model answers."""
-    row = predictor.example_row()
-    if predictor.numeric:
-        values = np.array([list(row.values())], dtype=np.float32)
-        return InferRequest((Tensor(FEATURES, "FP32", values),))
-    types = {signature.name: DATATYPES[signature.datatype].dtype for signature in predictor.inputs}
-    return InferRequest(
-        tuple(
-            Tensor(signature.name, signature.datatype, np.array([[row[signature.name]]], dtype=types[signature.name] or object))
-            for signature in predictor.inputs
-        )
-    )
-
-
-def _predict(predictor: Predictor) -> dict[str, Any]:
-    columns = {feature.column: _column_schema(feature) for feature in predictor.transform.features}
-    named = {"type": "object", "properties": columns, "required": list(columns), "additionalProperties": False}
-    listed = {"type": "array", "items": {}, "minItems": len(columns), "maxItems": len(columns)}
+def _predict(predictor: Predictor, path: str) -> dict[str, Any]:
+    request = {
+        "type": "object",
+        "properties": {"instances": {"type": "array", "minItems": 1, "items": row_schema(predictor)}},
+        "required": ["instances"],
+        "additionalProperties": False,
+    }
+    first = predictor.output_names[0]
     return {
         "tags": ["inference"],
         "operationId": "predict",
-        "summary": f"Predict '{predictor.label}' for rows",
-        "description": "A row is an object by column name, or a list of values in the order of the columns.",
-        "requestBody": {
-            "required": True,
-            "content": {
-                JSON_TYPE: {
-                    "schema": {
-                        "type": "object",
-                        "properties": {"instances": {"type": "array", "minItems": 1, "items": {"oneOf": [named, listed]}}},
-                        "required": ["instances"],
-                        "additionalProperties": False,
-                    },
-                    "example": {"instances": [predictor.example_row()]},
-                }
-            },
-        },
-        "responses": _responses(_predict_answer(predictor), _PROBLEM, "application/problem+json"),
+        "summary": "Predict for rows",
+        "description": f"{row_sentence(predictor)} {_coding_sentence()} "
+        f"With `Accept: {NPY_TYPE}` the answer is the output `{first}` as a .npy file, "
+        f"or with `Accept: {NPY_TYPE}; output=<name>` another of {', '.join(predictor.output_names)}.",
+        **_asked(predictor, path, request, predict_examples(predictor)),
+        "responses": _responses(answer_schema(predictor), _PROBLEM, "application/problem+json", npy=True),
     }
 
 
-def _predict_answer(predictor: Predictor) -> dict[str, Any]:
-    item: dict[str, Any] = {"type": "number"}
-    properties: dict[str, Any] = {}
-    if predictor.classes:
-        item = {"enum": list(predictor.classes)}
-        shares = {"type": "array", "items": {"type": "number", "minimum": 0, "maximum": 1}}
-        properties["probabilities"] = {
-            "type": "array",
-            "items": shares,
-            "description": "For each row one number a class, in the order of classes.",
-        }
-        properties["classes"] = {"type": "array", "items": item}
-    properties["predictions"] = {"type": "array", "items": item, "description": "One a row, in the order of the instances."}
-    properties["model"] = {
-        "type": "object",
-        "properties": {"name": {"type": "string"}, "version": {"type": "integer"}, "digest": {"type": "string"}},
-        "required": ["name", "version", "digest"],
-    }
-    return {"type": "object", "properties": properties, "required": list(properties)}
-
-
-def _infer(predictor: Predictor) -> dict[str, Any]:
+def _infer(predictor: Predictor, path: str) -> dict[str, Any]:
     tensor = {"type": "object", "properties": _TENSOR_PROPERTIES, "required": ["name", "datatype", "shape"]}
-    names = {"type": "string", "enum": list(predictor.output_names)}
     wanted = {
         "type": "object",
-        "properties": {"name": names, "parameters": {"type": "object", "properties": {"binary_data": {"type": "boolean"}}}},
+        "properties": {
+            "name": {"type": "string", "enum": list(predictor.output_names)},
+            "parameters": {"type": "object", "properties": _OUTPUT_PARAMETERS},
+        },
         "required": ["name"],
     }
     request = {
         "type": "object",
         "properties": {
             "id": {"type": "string", "description": "Echoed in the answer."},
-            "parameters": {"type": "object", "properties": {"binary_data_output": {"type": "boolean"}}},
+            "parameters": {"type": "object", "properties": _REQUEST_PARAMETERS},
             "inputs": {"type": "array", "minItems": 1, "items": tensor},
             "outputs": {"type": "array", "items": wanted},
         },
@@ -160,12 +133,13 @@ def _infer(predictor: Predictor) -> dict[str, Any]:
         },
         "required": ["model_name", "model_version", "outputs"],
     }
-    example = orjson.loads(encode_request(example_request(predictor), binary=False).body)
+    inputs = "; ".join(map(str, predictor.inputs))
     return {
         "tags": ["inference"],
         "operationId": "infer",
         "summary": "Infer by the Open Inference Protocol v2",
-        "description": f"JSON, or the binary tensor data extension when {HEADER_LENGTH} is given.",
+        "description": f"Inputs: {inputs}. JSON, or the binary tensor data extension when {HEADER_LENGTH} is given. "
+        f"{_coding_sentence()}",
         "parameters": [
             {
                 "name": HEADER_LENGTH,
@@ -174,32 +148,38 @@ def _infer(predictor: Predictor) -> dict[str, Any]:
                 "description": "Bytes of JSON before the raw tensors; 0 for nothing but the values of the only input.",
             }
         ],
-        "requestBody": {
-            "required": True,
-            "content": {
-                JSON_TYPE: {"schema": request, "example": example},
-                BINARY_TYPE: {"schema": {"type": "string", "format": "binary"}},
-            },
-        },
-        "responses": _responses(answer, _V2_ERROR, JSON_TYPE),
+        **_asked(predictor, path, request, infer_examples(predictor)),
+        "responses": _responses(answer, _V2_ERROR, JSON_TYPE, npy=False),
     }
 
 
-def _responses(answer: dict[str, Any], refusal: dict[str, Any], media_type: str) -> dict[str, Any]:
+def _asked(predictor: Predictor, path: str, request: dict[str, Any], examples: Sequence[Example]) -> dict[str, Any]:
+    """The request body of each media type, and shell code for each example."""
+    binary = {"type": "string", "format": "binary"}
+    content: dict[str, Any] = {JSON_TYPE: {"schema": request}}
+    taken = {*taken_types(predictor), *(example.media_type for example in examples)} - {JSON_TYPE}
+    for media_type in sorted(taken):
+        content[media_type] = {"schema": binary | {"description": _BINARY_SENTENCES[media_type]}}
+    for example in examples:
+        if example.media_type == JSON_TYPE:
+            content[JSON_TYPE]["example"] = orjson.loads(example.body)
+        elif example.media_type == CSV_TYPE:
+            content[CSV_TYPE]["example"] = example.body.decode()
+    samples = [{"lang": "Shell", "label": example.title, "source": example.shell(path)} for example in examples]
+    return {"requestBody": {"required": True, "content": content}, "x-codeSamples": samples}
+
+
+def _coding_sentence() -> str:
+    return (
+        f"Bodies may be packed (Content-Encoding gzip, deflate or zstd); large answers are, on request ({', '.join(OFFERED)})."
+    )
+
+
+def _responses(answer: dict[str, Any], refusal: dict[str, Any], media_type: str, *, npy: bool) -> dict[str, Any]:
     refused = {
         status: {"description": sentence, "content": {media_type: {"schema": refusal}}}
         for status, sentence in _REFUSALS.items()
     }
-    return {"200": {"description": "The answer.", "content": {JSON_TYPE: {"schema": answer}}}} | refused
-
-
-def _column_schema(feature: Feature) -> dict[str, Any]:
-    if isinstance(feature, CategoricalFeature):
-        allowed: list[Any] = [*feature.categories, *([None] if feature.nullable else [])]
-        return {"enum": allowed} if feature.unknown == "error" else {"type": [_JSON_TYPES[feature.type], "null"]}
-    schema: dict[str, Any] = {"type": _JSON_TYPES[feature.type]}
-    if feature.fill is not None:
-        schema["type"] = [schema["type"], "null"]
-    if feature.type in _FORMATS:
-        schema["format"] = _FORMATS[feature.type]
-    return schema
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    content = {JSON_TYPE: {"schema": answer}, NPY_TYPE if npy else BINARY_TYPE: binary}
+    return {"200": {"description": "The answer.", "content": content}} | refused

@@ -1,54 +1,73 @@
-"""Messages of the Open Inference Protocol v2: an infer request read from its body, an infer response written to one.
+"""Requests of the Open Inference Protocol v2, read from their bytes.
 
-Pure: bytes in, tensors out, and back. Both forms are read and written: plain JSON, and the binary tensor data extension (a JSON
-header whose length the header `Inference-Header-Content-Length` gives, then the raw tensors in the order of their
-declaration). Whatever a client sends, the only error is `BadRequest`. Knows no HTTP framework and no model.
+Pure: bytes in, tensors and wishes out. Both forms are read: plain JSON, and the binary tensor data extension (a JSON header
+whose length the header `Inference-Header-Content-Length` gives, then the raw tensors in the order of their declaration).
+Whatever a client sends, the only error is `BadRequest`. Knows no HTTP framework and no model; `encoding.py` writes the answers.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import orjson
-from numpy.typing import NDArray
 
-from windlass_infer.datatypes import DATATYPES, Tensor, datatype_of, from_bytes, from_json, shape_of, shown, to_bytes
+from windlass_infer.bodies.raw import tensor_of_raw
+from windlass_infer.datatypes import Tensor, datatype_of, from_bytes, from_json, shape_of, shown
+from windlass_infer.engine import TensorSignature
 from windlass_infer.errors import BadRequest
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 JSON_TYPE = "application/json"
 BINARY_TYPE = "application/octet-stream"
-EXTENSIONS = ("binary_tensor_data",)
+# What every server of ours does beyond the protocol itself; `app.py` adds what its configuration turns on.
+EXTENSIONS = ("binary_tensor_data", "classification")
 
-# Extensions that ask for another answer than the tensors; leaving them out without a word would answer a different question.
-_REFUSED_OUTPUT_PARAMETERS = ("classification", "shared_memory_region")
+MICROSECOND = 1e-6
+# The protocol's numbers are 64 bits wide.
+_MAX_NUMBER = 2**63 - 1
+# Asks for more classes than any output has are answered with all; the bound keeps what they cost below that.
+_MAX_CLASSES = 2**31 - 1
 
 
 @dataclass(frozen=True)
 class RequestedOutput:
-    """One output that the client wants, and whether as raw bytes."""
+    """One output that the client wants, and whether as raw bytes. `classes` asks for so many of the best classes, if not 0."""
 
     name: str
     binary: bool
+    classes: int = 0
 
 
 @dataclass(frozen=True)
 class InferRequest:
-    """What a client asks for. `outputs` is None when it named none and so wants all, as `binary_by_default` says."""
+    """What a client asks for.
+
+    `outputs` is None when it named none and so wants all, as `binary_by_default` says. `timeout_seconds` is None when it set no
+    limit; `priority` is that of the schedule policy extension, 0 for none.
+    """
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[RequestedOutput, ...] | None = None
     binary_by_default: bool = False
     id: str | None = None
+    timeout_seconds: float | None = None
+    priority: int = 0
 
     def selected(self, available: Sequence[str]) -> tuple[RequestedOutput, ...]:
-        """The outputs to answer with, in the order asked for. Raises BadRequest for one that the model does not have."""
+        """The outputs to answer with, in the order asked for.
+
+        Raises:
+            BadRequest: for one that the model does not have, or that is asked for twice.
+        """
         if self.outputs is None:
             return tuple(RequestedOutput(name, self.binary_by_default) for name in available)
+        names: set[str] = set()
         for output in self.outputs:
             if output.name not in available:
                 raise BadRequest(f"output '{output.name}' is not one of {', '.join(available)}")
+            if output.name in names:
+                raise BadRequest(f"output '{output.name}' is asked for twice")
+            names.add(output.name)
         return self.outputs
 
 
@@ -58,15 +77,6 @@ class Encoded:
 
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class RawInput:
-    """How a body of nothing but raw bytes is read: the model's only input, if it has one of numbers."""
-
-    name: str
-    datatype: str
-    width: int
 
 
 def parse_json(body: bytes | memoryview) -> dict[str, Any]:
@@ -80,14 +90,14 @@ def parse_json(body: bytes | memoryview) -> dict[str, Any]:
     return parsed
 
 
-def parse_request(body: bytes, header_length: str | None = None, raw_input: RawInput | None = None) -> InferRequest:
+def parse_request(body: bytes, header_length: str | None = None, only_input: TensorSignature | None = None) -> InferRequest:
     """An infer request.
 
     Args:
         body: the whole body.
         header_length: value of the header Inference-Header-Content-Length, if there is one. 0 means that the body is nothing
             but the bytes of the model's only input.
-        raw_input: that input; None when the model has several, or one of text.
+        only_input: that input; None when the model has several, or one of text.
 
     Raises:
         BadRequest: the body is not a request, or its tensors are not what they say they are.
@@ -95,78 +105,50 @@ def parse_request(body: bytes, header_length: str | None = None, raw_input: RawI
     view = memoryview(body)
     length = len(view) if header_length is None else _header_length(header_length, len(view))
     if header_length is not None and length == 0:
-        return _raw_request(view, raw_input)
+        if only_input is None:
+            raise BadRequest(f"{HEADER_LENGTH} is 0, but only a model whose one input is numbers takes a body of raw values")
+        return InferRequest((tensor_of_raw(only_input, view),), binary_by_default=True)
     document = parse_json(view[:length])
     declared = _list_of_objects(document, "inputs")
     if not declared:
         raise BadRequest("inputs is missing or empty; a request names at least one input tensor")
+    identifier = document.get("id")
+    if identifier is not None and not isinstance(identifier, str):
+        raise BadRequest(f"id must be a string, not {shown(identifier)}")
     parameters = _object(document, "parameters", "the request")
     binary_by_default = _flag(parameters, "binary_data_output", "the request")
     outputs = None
     if document.get("outputs"):
         outputs = tuple(_requested(output, binary_by_default) for output in _list_of_objects(document, "outputs"))
-    identifier = document.get("id")
-    if identifier is not None and not isinstance(identifier, str):
-        raise BadRequest(f"id must be a string, not {shown(identifier)}")
-    return InferRequest(_inputs(declared, view[length:]), outputs, binary_by_default, identifier)
+    timeout, priority = schedule(parameters)
+    return InferRequest(_inputs(declared, view[length:]), outputs, binary_by_default, identifier, timeout, priority)
 
 
-def encode_response(tensors: Sequence[tuple[Tensor, bool]], *, model: str, version: str, identifier: str | None) -> Encoded:
-    """An infer response.
+def schedule(parameters: Mapping[str, Any]) -> tuple[float | None, int]:
+    """The seconds that a request may take, None for no limit, and its priority, by its parameters.
 
-    Args:
-        tensors: the outputs in order, each with whether it goes as raw bytes.
-        model: name of the model.
-        version: its version.
-        identifier: the id of the request, echoed.
+    Raises:
+        BadRequest: one of them is no number of the protocol, or the request is part of a sequence.
     """
-    document: dict[str, Any] = {"model_name": model, "model_version": version}
-    if identifier is not None:
-        document["id"] = identifier
-    raw: list[bytes] = []
-    described: list[dict[str, Any]] = []
-    for tensor, binary in tensors:
-        entry: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.values.shape}
-        if binary:
-            raw.append(to_bytes(tensor))
-            entry["parameters"] = {"binary_data_size": len(raw[-1])}
-        else:
-            entry["data"] = _json_values(tensor.values)
-        described.append(entry)
-    document["outputs"] = described
-    header = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
-    if not raw:
-        return Encoded(header, {"Content-Type": JSON_TYPE})
-    return Encoded(b"".join([header, *raw]), {"Content-Type": BINARY_TYPE, HEADER_LENGTH: str(len(header))})
+    if not parameters:
+        return None, 0
+    if parameters.get("sequence_id"):
+        raise BadRequest("the parameter sequence_id is not supported: this server keeps nothing between two requests")
+    microseconds = _whole(parameters, "timeout", "the request")
+    return microseconds * MICROSECOND if microseconds else None, _whole(parameters, "priority", "the request")
 
 
-def encode_request(request: InferRequest, *, binary: bool) -> Encoded:
-    """The body that `parse_request` reads back as `request`: what a client sends, here for examples and round trips."""
-    document: dict[str, Any] = {"inputs": []}
-    if request.id is not None:
-        document["id"] = request.id
-    if request.binary_by_default:
-        document["parameters"] = {"binary_data_output": True}
-    if request.outputs is not None:
-        document["outputs"] = [{"name": asked.name, "parameters": {"binary_data": asked.binary}} for asked in request.outputs]
-    raw: list[bytes] = []
-    for tensor in request.inputs:
-        entry: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.values.shape}
-        if binary:
-            raw.append(to_bytes(tensor))
-            entry["parameters"] = {"binary_data_size": len(raw[-1])}
-        else:
-            entry["data"] = _json_values(tensor.values)
-        document["inputs"].append(entry)
-    header = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
-    if not binary:
-        return Encoded(header, {"Content-Type": JSON_TYPE})
-    return Encoded(b"".join([header, *raw]), {"Content-Type": BINARY_TYPE, HEADER_LENGTH: str(len(header))})
+def requested_output(name: str, parameters: Mapping[str, Any], *, binary_by_default: bool) -> RequestedOutput:
+    """What a client wants of one output, by the output's parameters. Raises BadRequest."""
+    where = f"output '{name}'"
+    _refuse_shared_memory(parameters, where)
+    classes = min(_whole(parameters, "classification", where), _MAX_CLASSES)
+    return RequestedOutput(name, _flag(parameters, "binary_data", where, default=binary_by_default), classes)
 
 
-def _json_values(values: NDArray[Any]) -> Any:
-    """Flat, row-major; object arrays become lists of str, numbers stay arrays, which orjson writes without a copy in Python."""
-    return values.ravel().tolist() if values.dtype == object else np.ascontiguousarray(values.ravel())
+def _refuse_shared_memory(parameters: Mapping[str, Any], where: str) -> None:
+    if parameters.get("shared_memory_region"):
+        raise BadRequest(f"{where}: shared memory is not supported; send and ask for tensors as binary data")
 
 
 def _header_length(text: str, body_length: int) -> int:
@@ -176,19 +158,6 @@ def _header_length(text: str, body_length: int) -> int:
     if length > body_length:
         raise BadRequest(f"{HEADER_LENGTH} is {length}, but the body has {body_length} bytes")
     return length
-
-
-def _raw_request(view: memoryview, raw_input: RawInput | None) -> InferRequest:
-    if raw_input is None:
-        raise BadRequest(f"{HEADER_LENGTH} is 0, but only a model whose one input is numbers takes a body of raw values")
-    datatype = DATATYPES[raw_input.datatype]
-    assert datatype.dtype is not None  # noqa: S101  # a RawInput is one of numbers
-    row = raw_input.width * datatype.dtype.itemsize
-    if not len(view) or len(view) % row:
-        expected = f"a row of '{raw_input.name}' is {raw_input.width} values of {raw_input.datatype}, {row} bytes"
-        raise BadRequest(f"the body has {len(view)} bytes; {expected}")
-    tensor = from_bytes(raw_input.name, datatype, (len(view) // row, raw_input.width), view)
-    return InferRequest((tensor,), binary_by_default=True)
 
 
 def _inputs(declared: list[dict[str, Any]], raw: memoryview) -> tuple[Tensor, ...]:
@@ -204,7 +173,9 @@ def _inputs(declared: list[dict[str, Any]], raw: memoryview) -> tuple[Tensor, ..
         names.add(name)
         datatype = datatype_of(entry.get("datatype"), tensor=name)
         shape = shape_of(entry.get("shape"), tensor=name)
-        size = _object(entry, "parameters", f"input '{name}'").get("binary_data_size")
+        parameters = _object(entry, "parameters", f"input '{name}'")
+        _refuse_shared_memory(parameters, f"input '{name}'")
+        size = parameters.get("binary_data_size")
         if size is None:
             if "data" not in entry:
                 raise BadRequest(f"input '{name}' has neither data nor the parameter binary_data_size")
@@ -230,10 +201,7 @@ def _requested(entry: dict[str, Any], binary_by_default: bool) -> RequestedOutpu
     if not isinstance(name, str) or not name:
         raise BadRequest(f"an output has no name: {shown(entry)}")
     parameters = _object(entry, "parameters", f"output '{name}'")
-    for refused in _REFUSED_OUTPUT_PARAMETERS:
-        if parameters.get(refused):
-            raise BadRequest(f"output '{name}': the parameter {refused} is not supported")
-    return RequestedOutput(name, _flag(parameters, "binary_data", f"output '{name}'", default=binary_by_default))
+    return requested_output(name, parameters, binary_by_default=binary_by_default)
 
 
 def _list_of_objects(document: dict[str, Any], key: str) -> list[dict[str, Any]]:
@@ -254,8 +222,15 @@ def _object(document: dict[str, Any], key: str, where: str) -> dict[str, Any]:
     return value
 
 
-def _flag(parameters: dict[str, Any], key: str, where: str, *, default: bool = False) -> bool:
+def _flag(parameters: Mapping[str, Any], key: str, where: str, *, default: bool = False) -> bool:
     value = parameters.get(key, default)
     if not isinstance(value, bool):
         raise BadRequest(f"parameter {key} of {where} must be true or false, not {shown(value)}")
+    return value
+
+
+def _whole(parameters: Mapping[str, Any], key: str, where: str) -> int:
+    value = parameters.get(key, 0)
+    if type(value) is not int or not 0 <= value <= _MAX_NUMBER:
+        raise BadRequest(f"parameter {key} of {where} must be a whole number from 0, not {shown(value)}")
     return value

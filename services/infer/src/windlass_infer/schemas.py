@@ -20,6 +20,14 @@ class ColumnAnswer(Answer):
     )
 
 
+class TensorMetadata(BaseModel):
+    """V2: one input or output."""
+
+    name: str
+    datatype: str
+    shape: list[int] = Field(description="-1 stands for the rows.")
+
+
 class ModelAnswer(Answer):
     """The model that is served."""
 
@@ -32,6 +40,8 @@ class ModelAnswer(Answer):
     label: str | None = Field(default=None, description="The column that is predicted.")
     classes: list[bool | int | str] | None = None
     columns: list[ColumnAnswer] | None = Field(default=None, description="What a row has, in this order when it is a list.")
+    inputs: list[TensorMetadata] | None = Field(default=None, description="What a row has, for a model of tensors.")
+    outputs: list[TensorMetadata] | None = Field(default=None, description="What it answers, for a model of tensors.")
 
 
 class Live(BaseModel):
@@ -59,14 +69,6 @@ class ServerMetadata(BaseModel):
     name: str
     version: str
     extensions: list[str]
-
-
-class TensorMetadata(BaseModel):
-    """V2: one input or output."""
-
-    name: str
-    datatype: str
-    shape: list[int] = Field(description="-1 stands for the rows.")
 
 
 class ModelMetadata(BaseModel):
