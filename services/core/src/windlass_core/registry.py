@@ -43,6 +43,11 @@ class PublishedVersion:
     reference: VersionReference
     manifest: Manifest
 
+    @property
+    def folder(self) -> str:
+        """The version's folder in the store, for what is kept beside the version and is no part of it."""
+        return _folder(self.manifest.kind, self.manifest.name, self.manifest.version)
+
     def read(self, path: str) -> bytes:
         """All bytes of a file of the version.
 
@@ -78,7 +83,7 @@ class PublishedVersion:
         return file
 
     def _location(self, file: ManifestFile) -> str:
-        return f"{_folder(self.manifest.kind, self.manifest.name, self.manifest.version)}/{file.location}"
+        return f"{self.folder}/{file.location}"
 
     def _check(self, file: ManifestFile, digest: str) -> None:
         if digest != file.sha256:

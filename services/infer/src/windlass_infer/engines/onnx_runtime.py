@@ -1,17 +1,13 @@
-"""ONNX Runtime as an engine: exact float32 on a CPU, the default. Knows ONNX files and nothing of who asks.
-
-One process serves with one thread: a batch is the unit of work, and a pod is scaled by adding pods. More intra-op threads than
-the pod has cores would only make them wait for one another.
-"""
+"""ONNX Runtime as an engine: exact float32 on a CPU, the default. Knows ONNX files and nothing of who asks."""
 
 from pathlib import Path
 
 import onnxruntime
 
-from windlass_core.errors import BadData
 from windlass_infer.engine import Arrays, EngineSignature, TensorSignature
+from windlass_infer.engines.failures import broken, first_line
+from windlass_infer.engines.machine import THREADS
 
-THREADS = 1
 # ONNX Runtime's own scale: 0 verbose to 4 fatal. Warnings about graphs are for who exports, not for who serves.
 LOG_SEVERITY_ERROR = 3
 
@@ -37,10 +33,10 @@ class OnnxRuntimeEngine:
     """A session on one ONNX file whose inputs and outputs are tensors with free rows."""
 
     name = "onnxruntime"
-    variant = "onnxruntime"
     platform = "onnxruntime_onnx"
 
-    def __init__(self, program: Path) -> None:
+    def __init__(self, program: Path, variant: str = "onnxruntime") -> None:
+        self.variant = variant
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = THREADS
         options.inter_op_num_threads = THREADS
@@ -50,7 +46,7 @@ class OnnxRuntimeEngine:
         try:
             self._session = onnxruntime.InferenceSession(str(program), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the library raises a dozen unrelated types for a bad file
-            raise _broken(f"ONNX Runtime cannot load {program.name}: {_first_line(error)}") from error
+            raise broken(f"ONNX Runtime cannot load {program.name}: {first_line(error)}") from error
         self.signature = EngineSignature(
             inputs=tuple(_tensor(node, "input") for node in self._session.get_inputs()),
             outputs=tuple(_tensor(node, "output") for node in self._session.get_outputs()),
@@ -71,14 +67,6 @@ def _tensor(node: onnxruntime.NodeArg, kind: str) -> TensorSignature:
     shape = node.shape
     if node.type not in DATATYPES or not shape or isinstance(shape[0], int):
         found = f"{kind} '{node.name}' of the program is {node.type} {shape}"
-        raise _broken(f"{found}; it must be a tensor whose first dimension, the rows, is free")
+        raise broken(f"{found}; it must be a tensor whose first dimension, the rows, is free")
     sizes = tuple(size if isinstance(size, int) else -1 for size in shape)
     return TensorSignature(node.name, DATATYPES[node.type], sizes)
-
-
-def _broken(message: str) -> BadData:
-    return BadData(message, reason="ModelLoadFailed")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

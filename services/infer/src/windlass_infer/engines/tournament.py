@@ -1,0 +1,131 @@
+"""Measures all candidates for a version on this machine, one after the other, each in a process of its own.
+
+Knows no store and decides nothing.
+"""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from windlass_infer.engine import Arrays, EngineSignature
+from windlass_infer.engines.agreement import difference
+from windlass_infer.engines.candidates import Candidate
+from windlass_infer.engines.figures import Circumstances, Figure, Figures
+from windlass_infer.engines.samples import Sample, read_arrays, write_arrays
+from windlass_infer.engines.timing import fit
+from windlass_infer.engines.trial import Request, Result
+
+# Seconds for one candidate: torch alone takes ten to import when its files are cold. Twice that means that it hangs.
+TRIAL_SECONDS = 20.0
+# Seconds after which no further candidate is tried, so that a version is not kept from serving for the sake of speed.
+ALL_SECONDS = 40.0
+
+RECORDED = "eager torch, recorded when the version was published"
+# Whose answers are right where none are recorded, the first that answers.
+REFERENCES = {
+    "torch": "eager torch, as it answers here",
+    "onnxruntime": "ONNX Runtime in float32, as it answers here",
+    "openvino": "OpenVINO in float32, as it answers here",
+}
+
+log = logging.getLogger(__name__)
+
+
+def compete(
+    candidates: Sequence[Candidate],
+    programs: Mapping[str, Path],
+    signature: EngineSignature,
+    sample: Sample,
+    where: Circumstances,
+    folder: Path,
+) -> Figures:
+    """Measure the candidates.
+
+    Args:
+        candidates: who takes part.
+        programs: the file of each of their formats.
+        signature: what the manifest says of the program.
+        sample: rows to answer.
+        where: what the figures depend on.
+        folder: for files that pass between processes.
+    """
+    started = time.perf_counter()
+    inputs = folder / "inputs.npz"
+    write_arrays(sample.inputs, inputs)
+    results: dict[str, Result] = {}
+    answers: dict[str, Arrays] = {}
+    for candidate in candidates:
+        if time.perf_counter() - started > ALL_SECONDS:
+            results[candidate.variant] = Result({}, 0.0, failure=f"{ALL_SECONDS:.0f} s of measuring were over before its turn")
+            continue
+        variant = candidate.variant
+        files = [str(folder / f"{variant}.{suffix}") for suffix in ("answers.npz", "result.json")]
+        request = Request(variant, str(programs[candidate.format]), signature, str(inputs), *files)
+        results[variant] = _try(request, folder / f"{variant}.request.json")
+        if results[variant].failure is None:
+            answers[variant] = read_arrays(Path(request.answers))
+    reference, expected = _reference(sample, answers)
+    figures = [_figure(variant, result, answers.get(variant), expected) for variant, result in results.items()]
+    seconds = round(time.perf_counter() - started, 3)
+    return Figures(circumstances=where, reference=reference, seconds=seconds, engines=figures)
+
+
+def _try(request: Request, path: Path) -> Result:
+    """The result of one process, or why it left none."""
+    request.write(path)
+    started = time.perf_counter()
+    # The path is one that we made; the module is ours.
+    with subprocess.Popen(
+        [sys.executable, "-m", "windlass_infer.engines.trial", str(path)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONWARNINGS": "ignore"},
+    ) as process:
+        try:
+            _, said = process.communicate(timeout=TRIAL_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return Result({}, time.perf_counter() - started, failure=f"it was not done after {TRIAL_SECONDS:.0f} s")
+    if process.returncode == 0 and Path(request.result).exists():
+        return Result.read(Path(request.result))
+    log.warning("the trial of %s ended badly", request.variant, extra={"said": said.decode(errors="replace")[-2000:]})
+    return Result({}, time.perf_counter() - started, failure=_ended(process.returncode))
+
+
+def _ended(code: int) -> str:
+    if code < 0:
+        return f"its process was ended by {signal.Signals(-code).name}"
+    return f"its process ended with code {code}"
+
+
+def _reference(sample: Sample, answers: Mapping[str, Arrays]) -> tuple[str, Arrays | None]:
+    """What is right, and how it is known; None when nobody answered."""
+    if sample.outputs is not None:
+        return RECORDED, sample.outputs
+    for variant, sentence in REFERENCES.items():
+        if variant in answers:
+            return sentence, answers[variant]
+    return "nothing: no engine in float32 answered", None
+
+
+def _figure(variant: str, result: Result, answered: Arrays | None, expected: Arrays | None) -> Figure:
+    if result.failure is not None or answered is None or expected is None:
+        failure = result.failure or "there is nothing to compare its answers with"
+        return Figure(variant=variant, load_seconds=result.load_seconds, failure=failure)
+    per_row, per_batch = fit(result.seconds)
+    apart = difference(answered, expected)
+    return Figure(
+        variant=variant,
+        rows_per_second={rows: rows / seconds for rows, seconds in result.seconds.items()},
+        seconds_per_row=per_row,
+        seconds_per_batch=per_batch,
+        difference=apart if apart != float("inf") else None,
+        load_seconds=result.load_seconds,
+        failure=None if apart != float("inf") else "its answers have other shapes, or numbers that are not finite",
+    )
