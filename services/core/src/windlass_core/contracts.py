@@ -1,7 +1,8 @@
 """What passes between the operator and the pods it makes: RunSpec in, Progress while it runs, RunResult at the end.
 
 Operator and pods are released apart, so everything here is versioned by `api_version`, every field added later is optional,
-and unknown fields are ignored by both sides. Knows no cluster and no store.
+and unknown fields are ignored by both sides. Only a `spec` is taken whole or not at all: a pod that left out what it does not
+know would do something else than was asked. Knows no cluster and no store.
 
 RunSpec    JSON in the variable WINDLASS_RUN_SPEC of the pod.
 Progress   JSON under GET /progress of a running pod, port RUN_PORT; the operator pulls it.
