@@ -8,6 +8,9 @@ import pytest
 from manifests import environment, names, of_kind, one, pod_templates, selected, strings
 from pod_security import containers, violations
 
+from windlass_core.server import DRAIN_DELAY_SECONDS, DRAIN_SECONDS, LINGER_SECONDS
+from windlass_preprocess.__main__ import DRAIN_SECONDS as UPLOAD_DRAIN
+
 Manifest = dict[str, Any]
 Render = Callable[..., list[Manifest]]
 
@@ -170,6 +173,29 @@ def test_values_for_scheduling_and_pulling_reach_every_pod(render: Render) -> No
     told = environment(pod_templates(manifests)["windlass-operator"])
     assert told["WINDLASS_IMAGE_PULL_SECRETS"] == "registry"
     assert told["WINDLASS_IMAGE_PULL_POLICY"] == "Always"
+
+
+def test_names_that_look_like_numbers_reach_pods_and_roles_as_names(render: Render) -> None:
+    manifests = render({"imagePullSecrets": ["0123"], "namespaces": ["42"]})
+    for template in pod_templates(manifests).values():
+        assert template["spec"]["imagePullSecrets"] == [{"name": "0123"}]
+    assert {manifest["metadata"]["namespace"] for manifest in of_kind(manifests, "Role", "RoleBinding")} == {"42"}
+
+
+@every_install
+def test_services_find_the_store_by_whatever_answers_names(values: dict[str, Any], render: Render) -> None:
+    """A cache on the node has an address that no selector of pods matches."""
+    for name in ("windlass-preprocess", "windlass-train"):
+        egress = one(render(values), "NetworkPolicy", name)["spec"]["egress"]
+        assert any("to" not in rule and 53 in [port["port"] for port in rule.get("ports", [{"port": 53}])] for rule in egress)
+
+
+@pytest.mark.parametrize(
+    ("name", "drain"), [("windlass-preprocess", UPLOAD_DRAIN), ("windlass-train", DRAIN_SECONDS)], ids=["uploads", "figures"]
+)
+def test_a_service_has_ended_before_it_is_killed(name: str, drain: float, render: Render) -> None:
+    granted = pod_templates(render())[name]["spec"]["terminationGracePeriodSeconds"]
+    assert DRAIN_DELAY_SECONDS + drain + LINGER_SECONDS < granted
 
 
 def test_the_operator_is_told_the_images_of_the_pods_it_makes(render: Render) -> None:

@@ -132,6 +132,18 @@ def test_a_bucket_is_told_to_everybody_alike(
     }
 
 
+@every_client
+def test_names_that_look_like_numbers_stay_names(client: str, render: Render) -> None:
+    told = store_environment(render(s3(region="1", existingSecret="0123")), client)
+    assert told["AWS_REGION"] == "1"
+    assert told["AWS_ACCESS_KEY_ID"] == key("0123", "AWS_ACCESS_KEY_ID")
+
+
+def test_a_class_that_looks_like_a_number_stays_a_name(render: Render) -> None:
+    claim = one(render({"store": {"embedded": {"storageClass": "10"}}}), "PersistentVolumeClaim", "windlass-store")
+    assert claim["spec"]["storageClassName"] == "10"
+
+
 def test_with_a_bucket_the_chart_brings_no_store_and_lets_its_services_out(render: Render) -> None:
     manifests = render(s3())
     assert names(manifests) & STORE_PARTS == set()

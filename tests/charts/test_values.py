@@ -34,6 +34,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "one namespace that is no list": ({"namespaces": "a"}, "/namespaces"),
     "a level of logs that does not exist": ({"logLevel": "debug"}, "/logLevel"),
     "an endpoint without its scheme": ({"store": {"s3": {"endpoint": "minio:9000"}}}, "/store/s3/endpoint"),
+    "a folder in a bucket that no URL can hold": ({"store": {"s3": {"prefix": "team?a"}}}, "/store/s3/prefix"),
     "a bucket without credentials": (
         {"store": {"mode": "s3", "s3": {"bucket": "data"}}},
         "store.s3.existingSecret names the Secret",

@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -154,6 +155,16 @@ def test_it_is_not_ready_and_says_why_without_a_store() -> None:
         assert httpx.get(f"{url}/readyz", timeout=5).status_code == 503
         assert httpx.get(f"{url}/healthz", timeout=5).status_code == 200
         assert httpx.get(f"{url}/v1/namespaces/default/raw", timeout=5).json()["reason"] == "BadConfiguration"
+
+
+def test_a_taken_port_is_told_in_a_sentence() -> None:
+    with socket.create_server(("::", 0), family=socket.AF_INET6) as taken:
+        port = taken.getsockname()[1]
+        command = [sys.executable, "-m", "windlass_preprocess", "serve", "--port", str(port)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert json.loads(line)["message"].startswith(f"port {port} cannot be listened on: Address already in use")
 
 
 def run_pod(environment: dict[str, str], spec: PreprocessRun, message: Path) -> subprocess.CompletedProcess[str]:

@@ -53,23 +53,23 @@ http://{{ include "windlass.name" (dict "root" . "component" "store") }}.{{ .Rel
 {{/* Environment by which a container reaches the store. */}}
 {{- define "windlass.store.environment" -}}
 - name: WINDLASS_STORE_URL
-  value: {{ include "windlass.store.url" . }}
+  value: {{ include "windlass.store.url" . | quote }}
 {{- if ne .Values.store.mode "volume" }}
 {{- with include "windlass.store.endpoint" . }}
 - name: AWS_ENDPOINT_URL
-  value: {{ . }}
+  value: {{ . | quote }}
 {{- end }}
 - name: AWS_REGION
-  value: {{ include "windlass.store.region" . }}
+  value: {{ include "windlass.store.region" . | quote }}
 {{- range list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY" }}
 - name: {{ . }}
   valueFrom:
-    secretKeyRef: {name: {{ include "windlass.store.secret" $ }}, key: {{ . }}}
+    secretKeyRef: {name: {{ include "windlass.store.secret" $ | quote }}, key: {{ . }}}
 {{- end }}
 {{- if eq .Values.store.mode "s3" }}
 - name: AWS_SESSION_TOKEN
   valueFrom:
-    secretKeyRef: {name: {{ include "windlass.store.secret" . }}, key: AWS_SESSION_TOKEN, optional: true}
+    secretKeyRef: {name: {{ include "windlass.store.secret" . | quote }}, key: AWS_SESSION_TOKEN, optional: true}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -9,6 +9,7 @@
       NotFound            nothing is there                         HTTP 404
       Conflict            something else is there already          HTTP 409
       Unavailable         not now; trying again may help           exit 1, HTTP 503
+      DigestMismatch      bytes are not those that were published  exit 41, HTTP 500
 
 Knows nothing of HTTP frameworks or of pods: `serving.py` and `run.py` read the tables here.
 """

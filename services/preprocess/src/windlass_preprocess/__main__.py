@@ -1,11 +1,16 @@
 """`windlass-preprocess run` prepares one generation of a Dataset; `windlass-preprocess serve` is the API over data."""
 
 import argparse
+import logging
 import sys
 
 from windlass_core.contracts import RUN_PORT
+from windlass_core.errors import WindlassError
 
 SERVICE = "preprocess"
+# After SIGTERM an upload that is under way gets so long. With the delay and the linger of `server.py` it stays under the
+# terminationGracePeriodSeconds of 60 that the chart gives this service.
+DRAIN_SECONDS = 50
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -34,7 +39,11 @@ def _serve(port: int) -> int:
     from windlass_preprocess.app import create
 
     log.configure(SERVICE)
-    serve(create(), port)
+    try:
+        serve(create(), port, drain=DRAIN_SECONDS)
+    except WindlassError as error:
+        logging.getLogger(__name__).error("%s", error.message, extra={"reason": error.reason})
+        return error.exit_code
     return 0
 
 

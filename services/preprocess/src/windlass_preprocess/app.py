@@ -73,7 +73,7 @@ class Uploaded(BaseModel):
 
 
 class DatasetNames(BaseModel):
-    """The Datasets that have versions."""
+    """The Datasets that have versions, or whose first one is on its way."""
 
     datasets: list[str]
 
@@ -212,7 +212,7 @@ def _add_dataset_routes(app: FastAPI, stores: Stores) -> None:
     def opened(namespace: str, name: str, version: int) -> PublishedVersion:
         return Registry(stores.of(namespace), "datasets").open(name, version)
 
-    @app.get(datasets, tags=["datasets"], summary="List Datasets that have versions")
+    @app.get(datasets, tags=["datasets"], summary="List Datasets that have versions or are about to")
     def list_datasets(namespace: Namespace) -> DatasetNames:
         return DatasetNames(datasets=Registry(stores.of(namespace), "datasets").names())
 
