@@ -2,11 +2,12 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from training_pods import Job, wait_for
 from training_runs import publish_digits, training_run
 
@@ -143,7 +144,9 @@ def test_a_run_that_suffers_one_fault_after_another_ends_as_an_undisturbed_one(w
             assert saved <= step < STEPS, f"{sentence}: the run goes on from its newest checkpoint"
         results = job.finish()
         ended, began = job.ended, job.log_lines("training begins")
+        reasons = {record["reason"] for record in job.log_lines("the worker ends")}
 
+    assert reasons == {"PeerLost", "Stopped", "Published"}
     assert len(began) == 2 * (1 + len(FAULTS)), "each fault makes the workers begin once"
     replaced = [end for _, ends in FAULTS.values() for end in ends]
     assert sorted(ended) == sorted([*replaced, (0, 0), (1, 0)])
@@ -160,6 +163,16 @@ def test_a_run_that_suffers_one_fault_after_another_ends_as_an_undisturbed_one(w
     assert list(world.store.list(RunFolder(world.store, run.name, run.uid).checkpoints)) == []
 
 
+@pytest.fixture
+def _one_thread() -> Iterator[None]:
+    """As a pod without a request for CPUs has; several would wait for one another beside other work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("_one_thread")
 def test_two_workers_learn_what_one_learns(world: World, undisturbed: Manifest) -> None:
     run = world.run("alone", workers=1, **LONG)
     folder, data = RunFolder(world.store, run.name, run.uid), load(world.store, run.dataset)

@@ -42,6 +42,25 @@ from windlass_operator.training.plan import SeenTrainingJob, plan_training_job
         ),
         pytest.param([worker(0, status=b.ended(1))], {}, 0, "Crashed", "code 1", id="no restarts are allowed"),
         pytest.param(
+            [
+                worker(0, status=b.ended(137, reason="OOMKilled")),
+                worker(1, status=b.ended(1, b.failed_result("PeerLost", "The connection broke."))),
+            ],
+            {},
+            0,
+            "OutOfMemory",
+            "worker-0",
+            id="one worker was the cause and the other only lost it",
+        ),
+        pytest.param(
+            [worker(1, status=b.ended(1, b.failed_result("PeerLost", "The connection broke.")))],
+            {},
+            0,
+            "PeerLost",
+            "The connection broke.",
+            id="a worker lost another one that nobody knows of",
+        ),
+        pytest.param(
             [],
             {"conditions": [{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded", "message": "too many"}]},
             3,

@@ -99,6 +99,10 @@ def gpu_failed(*_: object) -> None:
     raise trainer.torch.AcceleratorError("CUDA error: uncorrectable ECC error\nMore.")
 
 
+def peer_lost(*_: object) -> None:
+    raise RuntimeError("[/x/third_party/gloo/gloo/transport/tcp/pair.cc:537] Read error: Connection reset by peer.\nMore.")
+
+
 def unforeseen(*_: object) -> None:
     raise ZeroDivisionError("division by zero")
 
@@ -106,6 +110,7 @@ def unforeseen(*_: object) -> None:
 ENDS: dict[str, tuple[Callable[..., None], int, str, str]] = {
     "the GPU's memory is short": (out_of_memory, 40, "GpuOutOfMemory", "lower model.parameters.batchSize (CUDA out of memory."),
     "the GPU fails": (gpu_failed, 43, "BadDevice", "the GPU failed while training: CUDA error: uncorrectable ECC error"),
+    "another worker is lost": (peer_lost, 1, "PeerLost", "that worker's own end says why ([/x/third_party/gloo"),
     "nobody foresaw it": (unforeseen, 1, "InternalError", "ZeroDivisionError: division by zero"),
 }
 
@@ -137,17 +142,13 @@ def test_a_worker_that_is_asked_to_stop_saves_and_says_so(digits: VersionReferen
 
 
 @pytest.mark.parametrize(
-    ("cpu", "gpus", "threads"),
+    ("of_pod", "processes", "threads"),
     [
-        pytest.param(None, 0, 1, id="one without a request"),
-        pytest.param("500m", 0, 1, id="one for less than a core"),
-        pytest.param("4", 0, 4, id="one a core"),
-        pytest.param("2500m", 0, 2, id="one a whole core"),
-        pytest.param("8", 4, 2, id="a share of the cores for each of several processes"),
+        pytest.param({}, 1, 1, id="one where the pod says nothing"),
+        pytest.param({"OMP_NUM_THREADS": "4"}, 1, 4, id="all of the pod"),
+        pytest.param({"OMP_NUM_THREADS": "8"}, 4, 2, id="a share where the pod runs several processes"),
+        pytest.param({"OMP_NUM_THREADS": "1"}, 4, 1, id="one at the least"),
     ],
 )
-def test_a_worker_computes_with_as_many_threads_as_its_pod_has_cores(
-    cpu: str | None, gpus: int, threads: int, digits: VersionReference
-) -> None:
-    resources = {**({"cpu": cpu} if cpu else {}), **({"gpu": {"count": gpus}} if gpus else {})}
-    assert worker.thread_count(training_run(digits, resources=resources)) == threads
+def test_the_threads_that_a_worker_computes_with_are(of_pod: dict[str, str], processes: int, threads: int) -> None:
+    assert worker.thread_count(of_pod, processes=processes) == threads

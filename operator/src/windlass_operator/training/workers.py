@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from windlass_core.contracts import Progress
+from windlass_core.contracts import PEER_LOST, Progress
 from windlass_core.resources import TrainingJobStatus
 from windlass_core.resources.training_job import CheckpointStatus, TrainingProgress
 from windlass_operator import diagnosis
@@ -49,14 +49,16 @@ def gather(pods: Sequence[Pod], total: int) -> Group:
 def culprit(pods: Sequence[Pod], restarts_max: int, *, job_failed: bool) -> Pod | None:
     """The pod that ended the run, or None while the run goes on.
 
-    It is known as soon as that pod has ended: the Job comes to the same conclusion a second later.
+    It is known as soon as that pod has ended: the Job comes to the same conclusion a second later. A pod that only lost another
+    one is named if there is no other.
     """
     failed = [pod for pod in pods if pod.failed]
     counted = [pod for pod in failed if not pod.ignored]
     final = [pod for pod in counted if pod.final or (pod.ended and pod.ended.exit_code == BAD_DEVICE_EXIT_CODE)]
     exhausted = [pod for pod in counted if pod.failures + 1 > restarts_max]
     candidates = final or exhausted or ((counted or failed) if job_failed else [])
-    return candidates[-1] if candidates else None
+    telling = [pod for pod in candidates if not (pod.result and pod.result.reason == PEER_LOST)]
+    return next(reversed(telling or candidates), None)
 
 
 def last_failure(found: Diagnosis, pod: Pod) -> str:

@@ -28,6 +28,7 @@ TERMINATION_LOG_PATH = "/dev/termination-log"
 TERMINATION_MESSAGE_BYTES = 4096  # the kubelet's limit for one container
 RUN_PORT = 8080  # /progress, /metrics, /healthz and /readyz of every pod of ours
 RENDEZVOUS_PORT = 29400  # torch elastic's c10d store on the pod with index 0
+PEER_LOST = "PeerLost"  # reason of a worker that ended because another one had: that one's reason tells more
 
 
 class Contract(BaseModel):

@@ -29,7 +29,7 @@ from windlass_core.registry import Registry
 from windlass_core.run import RunContext
 from windlass_core.store import Store
 from windlass_train.entry import START_METHOD, work
-from windlass_train.pod import Pod
+from windlass_train.pod import Pod, process_count
 from windlass_train.relay import relayed
 from windlass_train.rendezvous import JOIN_SECONDS, WatchedRendezvous
 from windlass_train.reports import Reports
@@ -130,10 +130,9 @@ class Agent:
         )
 
     def _run_workers(self, rendezvous: WatchedRendezvous) -> RunResult:
-        gpu = self._run.spec.resources.gpu
         spec = WorkerSpec(
             role="trainer",
-            local_world_size=gpu.count if gpu else 1,
+            local_world_size=process_count(self._run),
             entrypoint=work,
             args=(self._run.to_json_text(), str(self._scratch)),
             rdzv_handler=rendezvous,

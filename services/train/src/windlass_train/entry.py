@@ -11,7 +11,7 @@ from multiprocessing.forkserver import ensure_running
 START_METHOD = "forkserver"
 
 _DEFAULTS = {
-    # One thread for each library until the worker knows its share; more would be started before that.
+    # The operator sets it to the pod's whole CPUs; without it, torch would take all cores of the machine.
     "OMP_NUM_THREADS": "1",
     # Warnings of torch's C++ parts are stack traces on stderr; what matters of them comes as an exception, too.
     "TORCH_CPP_LOG_LEVEL": "ERROR",

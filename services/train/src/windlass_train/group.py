@@ -21,6 +21,9 @@ T = TypeVar("T")
 # exceed what one rank does alone while the others wait: exporting and uploading the model.
 COLLECTIVE_TIMEOUT = timedelta(minutes=10)
 
+# What errors of gloo and NCCL hold when a message to another process fails.
+_OF_PEERS = ("/gloo/transport/", "ncclRemoteError")
+
 # What holds the process group; see `join`.
 _never_freed: list[nn.Module] = []
 
@@ -94,6 +97,15 @@ def choose_device(environment: Mapping[str, str], *, gpu: bool) -> torch.device:
     except RuntimeError as error:
         raise BadDevice(f"GPU {index} of this pod does not compute: {str(error).splitlines()[0]}") from error
     return device
+
+
+def lost_peer(error: Exception) -> bool:
+    """Whether this member failed only because another one is gone or out of reach.
+
+    Torch has no type for it: gloo's own errors are RuntimeErrors that name the file they come from.
+    """
+    text = str(error)
+    return isinstance(error, dist.DistNetworkError | dist.DistStoreError) or any(part in text for part in _OF_PEERS)
 
 
 def join(environment: Mapping[str, str], device: torch.device) -> Group:

@@ -1,9 +1,12 @@
-"""What a training pod learns from its environment; the only reader of it beside windlass_core."""
+"""What a training pod is: its part in the group, from the environment, and how many processes it runs.
+
+The variables that torch elastic sets for workers are read by those (worker.py, group.py).
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from windlass_core.contracts import RENDEZVOUS_PORT, RUN_PORT
+from windlass_core.contracts import RENDEZVOUS_PORT, RUN_PORT, TrainRun
 from windlass_core.errors import BadConfiguration
 
 
@@ -32,6 +35,11 @@ class Pod:
             rendezvous_port=_number(environment, "WINDLASS_RENDEZVOUS_PORT", RENDEZVOUS_PORT),
             run_port=_number(environment, "WINDLASS_RUN_PORT", RUN_PORT),
         )
+
+
+def process_count(run: TrainRun) -> int:
+    """Worker processes of one pod: one for each GPU, else one."""
+    return run.spec.resources.gpu.count if run.spec.resources.gpu else 1
 
 
 def _number(environment: Mapping[str, str], name: str, default: int) -> int:

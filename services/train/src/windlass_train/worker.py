@@ -7,7 +7,7 @@ imports torch and all that training needs, once, in the server that workers are 
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,13 +17,14 @@ import torch
 import torch._dynamo  # torch's optimizers import it when they are made; here that is done once, and not after each restart
 
 from windlass_core import log as json_log
-from windlass_core.contracts import Progress, RunResult, TrainRun
+from windlass_core.contracts import PEER_LOST, Progress, RunResult, TrainRun
 from windlass_core.errors import BadConfiguration, BadDevice, Unavailable, WindlassError
 from windlass_core.store import Store
 from windlass_train.checkpoint import Checkpoints
 from windlass_train.data import Data, load
 from windlass_train.evaluate import evaluate_on_test
-from windlass_train.group import Group, choose_device, join
+from windlass_train.group import Group, choose_device, join, lost_peer
+from windlass_train.pod import process_count
 from windlass_train.reports import Outcome, Reports
 from windlass_train.result import published_result
 from windlass_train.runs import RunFolder
@@ -82,6 +83,10 @@ def _outcome(run: TrainRun, tell: _Teller, stop_requested: Callable[[], bool]) -
         log.exception("the GPU failed")
         return _failure(BadDevice(f"the GPU failed while training: {_first_line(error)}"))
     except Exception as error:  # the outermost frame: whatever happened must reach the object as a sentence
+        if lost_peer(error):
+            log.warning("another worker is lost", extra={"detail": _first_line(error)})
+            message = f"the connection to another worker broke, and that worker's own end says why ({_first_line(error)})"
+            return _failure(Unavailable(message, reason=PEER_LOST))
         log.exception("unexpected error")
         return _failure(WindlassError(f"{type(error).__name__}: {_first_line(error)}"))
 
@@ -89,7 +94,7 @@ def _outcome(run: TrainRun, tell: _Teller, stop_requested: Callable[[], bool]) -
 def _train(run: TrainRun, tell: _Teller, stop_requested: Callable[[], bool]) -> RunResult:
     tell(phase="Loading", message="reading the data")
     device = choose_device(os.environ, gpu=run.spec.resources.gpu is not None)
-    torch.set_num_threads(thread_count(run))
+    torch.set_num_threads(thread_count(os.environ, processes=process_count(run)))
     store = Store.open(run.namespace)
     data = load(store, run.dataset)
     group = join(os.environ, device)
@@ -132,19 +137,13 @@ def _conclude(group: Group, checkpoints: Checkpoints, result: RunResult | None) 
     return told
 
 
-def thread_count(run: TrainRun) -> int:
-    """Threads that torch computes with in one worker: its whole CPUs, else one.
+def thread_count(environment: Mapping[str, str], *, processes: int) -> int:
+    """Threads that torch computes with in one worker: its share of the pod's, which are in OMP_NUM_THREADS, at least one.
 
-    More threads than CPUs wait for one another; two pods on one node must not both take all of its cores.
+    More threads than CPUs wait for one another, and torch takes all cores of the node unless it is told otherwise.
     """
-    cpu = run.spec.resources.cpu or "1"
-    cores = int(cpu[:-1]) / 1000 if cpu.endswith("m") else float(cpu) if cpu.replace(".", "", 1).isdecimal() else 1.0
-    return max(1, int(cores) // process_count(run))
-
-
-def process_count(run: TrainRun) -> int:
-    """Worker processes of one pod: one for each GPU, else one."""
-    return run.spec.resources.gpu.count if run.spec.resources.gpu else 1
+    of_pod = environment.get("OMP_NUM_THREADS", "")
+    return max(1, int(of_pod) // processes) if of_pod.isdecimal() else 1
 
 
 def _failure(error: WindlassError) -> Outcome:
