@@ -2,10 +2,11 @@
 
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from windlass_core.contracts import RunResult, RunSpec, TrainRun
-from windlass_core.errors import BadConfiguration, BadData, UserCodeError
+from windlass_core.errors import BadConfiguration, BadData, Unavailable, UserCodeError
 from windlass_core.run import RunContext
 from windlass_core.store import Store
 from windlass_train.pod import Pod
@@ -18,6 +19,7 @@ def execute(run: RunSpec, context: RunContext) -> RunResult:
         raise BadConfiguration(f"windlass-train runs kind train, not {run.kind}")
     pod = Pod.from_environment(os.environ)
     store = Store.open(run.namespace)
+    folder = RunFolder(store, run.name, run.uid)
     with tempfile.TemporaryDirectory(prefix="windlass-pod-") as scratch:
         context.progress.update(phase="Loading", message="starting")
         from windlass_train.agent import Agent  # imports torch, while /progress answers already
@@ -27,10 +29,9 @@ def execute(run: RunSpec, context: RunContext) -> RunResult:
             result = agent.run()
         except (BadConfiguration, BadData, UserCodeError) as error:
             if pod.index == 0:
-                RunFolder(store, run.name, run.uid).conclude(
-                    RunResult(outcome="Failed", reason=error.reason, message=error.message)
-                )
+                with suppress(Unavailable):  # how it ended matters more than that it is noted
+                    folder.conclude(RunResult(outcome="Failed", reason=error.reason, message=error.message))
             raise
         if pod.index == 0:
-            RunFolder(store, run.name, run.uid).conclude(result)
+            folder.conclude(result)
         return result

@@ -85,7 +85,8 @@ class Trainer:
         self._report = report
         self._stop_requested = stop_requested
         self._sampler = Sampler(rows=data.train.rows, batch_size=parameters.batch_size, seed=parameters.seed)
-        self._steps = min(spec.stop.epochs * self._sampler.steps_per_epoch, spec.stop.steps or math.inf)
+        of_epochs = spec.stop.epochs * self._sampler.steps_per_epoch
+        self._steps = min(of_epochs, spec.stop.steps or of_epochs)
         self._module = _initial_module(data, spec).to(group.device)
         self._optimizer = _optimizer(self._module, parameters)
         self._state = self._resume()
@@ -228,9 +229,8 @@ class Trainer:
     def _resume(self) -> TrainingState:
         """Go on from the newest checkpoint that the leader finds whole."""
         newest = self._checkpoints.newest() if self._group.leads else None
-        step = (
-            self._group.from_leader(newest.commit.step if newest else 0) if self._group.leads else self._group.from_leader(None)
-        )
+        found = newest.commit.step if newest else 0
+        step = self._group.from_leader(found if self._group.leads else None)
         if step == 0:
             return TrainingState()
         checkpoint = newest or self._checkpoints.load(step)
@@ -246,14 +246,14 @@ class Trainer:
             return None
         return Curve(
             folder,
-            steps=int(self._steps),
+            steps=self._steps,
             steps_per_epoch=self._sampler.steps_per_epoch,
             start=self._state.position.step,
         )
 
     def _tell(self, **fields: Any) -> None:
         position: Position = self._state.position
-        self._report(phase="Training", message="", step=position.step, steps=int(self._steps), epoch=position.epoch, **fields)
+        self._report(phase="Training", message="", step=position.step, steps=self._steps, epoch=position.epoch, **fields)
 
 
 def fingerprint(run: TrainRun) -> str:
