@@ -10,8 +10,6 @@ VENV := .venv
 IN := $(VENV)/bin
 PACKAGES := operator services/core services/preprocess services/train services/infer
 SOURCES := operator/src services/core/src services/preprocess/src services/train/src services/infer/src
-# Folders of generated files: the CRDs of the chart, and the reference.
-GENERATED := charts/windlass/files/crds docs/reference
 CLUSTER_TOOL := $(PYTHON) tests/cluster
 # Folders of the CRDs and of the reference pages, both made from the models.
 GENERATED := charts/windlass/files/crds docs/reference
@@ -103,22 +101,28 @@ constraints: $(VENV)/.dev ## Resolve the newest versions within the ranges into 
 clean: ## Remove the virtual environment and tool caches of this folder
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-# Only what changes the environment makes it again; both stamps live inside it.
-$(IN)/uv: constraints.txt
+# Only what changes the environment makes it again; its stamps live inside it. One that was cut short is begun anew.
+$(VENV)/.made: constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Windlass needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) --version). Set PYTHON=..." >&2; exit 1; }
 	@echo "==> Making $(VENV)"
-	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@$(PYTHON) -m venv $$(test -e $@ || echo --clear) $(VENV) || { echo "Python's venv module is missing; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@rm -f $@
 	@$(IN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
 	@touch $@
 
-$(VENV)/.quickstart: $(IN)/uv pyproject.toml constraints.txt
-	@echo "==> Installing scikit-learn, which ships the example's data, into $(VENV)"
-	@$(IN)/uv pip install --quiet --python $(IN)/python --constraint constraints.txt --group quickstart
-	@touch $@
+# Packages that a killed installer left half there pass for installed ones, so the next one installs all of them again.
+define install
+@again=$$(test ! -e $(VENV)/.unfinished || echo --reinstall); touch $(VENV)/.unfinished; \
+  $(IN)/uv pip install --quiet $$again --python $(IN)/python --constraint constraints.txt --group quickstart $(1)
+@rm $(VENV)/.unfinished
+@touch $@
+endef
 
-$(VENV)/.dev: $(IN)/uv pyproject.toml constraints.txt $(addsuffix /pyproject.toml,$(PACKAGES))
+$(VENV)/.quickstart: $(VENV)/.made pyproject.toml constraints.txt
+	@echo "==> Installing scikit-learn, which ships the example's data, into $(VENV)"
+	$(call install)
+
+$(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt $(addsuffix /pyproject.toml,$(PACKAGES))
 	@echo "==> Installing what checks and tests need into $(VENV) (torch among it: 4.7 GB, about a minute)"
-	@$(IN)/uv pip install --quiet --python $(IN)/python --constraint constraints.txt --group quickstart --group dev \
-	  --editable operator --editable "services/core[store,serving]" --editable "services/preprocess[run]" \
-	  --editable services/train --editable services/infer
-	@touch $@
+	$(call install,--group dev --editable operator --editable "services/core[store,serving]" \
+	  --editable "services/preprocess[run]" --editable services/train --editable services/infer)

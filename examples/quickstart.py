@@ -6,10 +6,11 @@ which runs in the environment given by --python. Everything it does is a command
 
 import argparse
 import json
-import socket
+import re
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -29,6 +30,7 @@ INSTALL_SECONDS = 300
 PIPELINE_SECONDS = 600
 POLL_SECONDS = 0.5  # between two looks at the objects; each look is one kubectl call of about 60 ms
 REQUEST_SECONDS = 10
+FORWARD_SECONDS = 60  # until kubectl has found a pod and listens
 SAMPLES = 5  # held-out images shown at the end
 
 
@@ -109,7 +111,8 @@ def follow() -> None:
         if current(objects["InferenceService"], "Ready"):
             return
         time.sleep(POLL_SECONDS)
-    raise QuickstartError(f"Not ready after {PIPELINE_SECONDS} s. Look at: kubectl describe -f examples/digits.yaml")
+    last = "".join(f"\n  {kind.lower()}/digits: {line}" for kind, line in told.items())
+    raise QuickstartError(f"Not ready after {PIPELINE_SECONDS} s:{last}\nLook at: kubectl describe -f examples/digits.yaml")
 
 
 def describe(item: dict[str, Any]) -> str:
@@ -192,16 +195,20 @@ def drawing(rows: list[dict[str, Any]]) -> Iterator[str]:
 @contextmanager
 def forwarded(target: str, namespace: str) -> Iterator[str]:
     """A local URL that reaches port 80 of a Service while the context lasts."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = ["kubectl", "port-forward", "--namespace", namespace, target, f"{port}:80"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    command = ["kubectl", "port-forward", "--namespace", namespace, target, ":80"]  # kubectl finds a free port and names it
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        limit = threading.Timer(FORWARD_SECONDS, process.kill)
+        limit.start()
         try:
-            if not (process.stdout and process.stdout.readline().startswith("Forwarding")):
-                raise QuickstartError(f"{' '.join(command)} failed: {process.stderr.read() if process.stderr else ''}")
-            yield f"http://127.0.0.1:{port}"
+            said = process.stdout.readline() if process.stdout else ""
+            address = re.match(r"Forwarding from (127\.0\.0\.1:\d+) ", said)
+            limit.cancel()
+            if not address:
+                process.kill()
+                raise QuickstartError(f"{' '.join(command)} failed: {said}{process.communicate()[0]}")
+            yield f"http://{address[1]}"
         finally:
+            limit.cancel()
             process.terminate()
 
 

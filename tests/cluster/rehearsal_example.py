@@ -46,6 +46,11 @@ def kill_cluster(_: Place) -> None:
     cgroups.kill_all()
 
 
+def remove_environment(place: Place) -> None:
+    """Have the Python environment made anew."""
+    shutil.rmtree(place.checkout / ".venv", ignore_errors=True)
+
+
 def change_code(place: Place) -> None:
     """Have every image of ours differ from all that were built."""
     changed = place.checkout / SHARED_MODULE
@@ -73,7 +78,7 @@ class Cut:
 INT, KILL = signal.SIGINT, signal.SIGKILL
 CUTS = (
     Cut("==> Making .venv", 1.0, KILL),
-    Cut("==> Installing scikit-learn", 0.5, KILL),
+    Cut("==> Installing scikit-learn", 0.5, KILL, before=(remove_environment,)),
     Cut("Image registry on", 0.1, INT, before=(kill_cluster,)),
     Cut("Network, certificates, configuration", 0.5, KILL, before=(kill_cluster,)),
     Cut("etcd, API server", 0.5, KILL, before=(kill_cluster,), cluster_too=True),

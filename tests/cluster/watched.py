@@ -40,7 +40,7 @@ class Watched:
         for line in self._process.stdout:
             self._lines.append(line)
             if self._progress is not None:
-                self._progress.tell(line.strip())
+                self._progress.tell(line.strip().rpartition("] ")[2])  # without the time that a step of its own took
 
     def said(self) -> str:
         """All output so far."""

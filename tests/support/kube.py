@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -110,6 +111,8 @@ class Namespace:
                 said = process.stdout.readline()
                 address = re.match(r"Forwarding from (127\.0\.0\.1:\d+) ", said)
                 assert address, f"{' '.join(command)}: {said}{process.stdout.read()}"
+                # It names each connection; were nobody to read that, it would stop at a full pipe.
+                threading.Thread(target=process.stdout.read, daemon=True).start()
                 yield f"http://{address[1]}"
             finally:
                 process.terminate()
