@@ -88,6 +88,13 @@ class Direct:
     handlers: dict[bytes, DirectHandler] = field(default_factory=dict)
 
 
+def _no_handler(request: DirectRequest) -> tuple[int, bytes, bytes]:
+    raise AssertionError(f"{request.path} has no handler")
+
+
+_NONE = Direct(failed=_no_handler)
+
+
 class _NobodyWaits:
     """In the place of an asyncio.Event."""
 
@@ -105,11 +112,17 @@ class DirectProtocol(HttpToolsProtocol):
     what was read of it.
     """
 
-    direct: Direct
+    def __init__(self, *, direct: Direct | None, lost: Callable[[], None], **options: Any) -> None:
+        """For one connection.
 
-    def __init__(self, *arguments: Any, direct: Direct, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.direct = direct
+        Args:
+            direct: the handlers; None: all requests take the ASGI way.
+            lost: called when the connection is closed.
+            options: uvicorn's.
+        """
+        super().__init__(**options)
+        self._direct = direct or _NONE
+        self._lost = lost
         self._handler: DirectHandler | None = None
         self._whole = b""
         self._keep_alive = True
@@ -128,7 +141,7 @@ class DirectProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Decides whether the request is a candidate."""
-        handler = self.direct.handlers.get(self.url)
+        handler = self._direct.handlers.get(self.url)
         if (
             handler is None
             or self.parser.get_method() != b"POST"
@@ -167,6 +180,7 @@ class DirectProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         if isinstance(request, DirectRequest) and not request.response_complete:
             _ended(request, None)
+        self._lost()
 
     def direct_answer(self, request: DirectRequest, status: int, headers: bytes, body: bytes) -> None:
         """Write an answer; for `DirectRequest.reply`."""
@@ -203,7 +217,7 @@ class DirectProtocol(HttpToolsProtocol):
             if handler(request):
                 return True
         except Exception:  # noqa: BLE001  # the parser calls this, and would take any error for one of its own
-            request.reply(*self.direct.failed(request))
+            request.reply(*self._direct.failed(request))
             return True
         finally:
             current_request_id.reset(token)

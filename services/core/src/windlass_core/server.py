@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -23,23 +23,14 @@ from starlette.types import ASGIApp
 from windlass_core.contracts import RUN_PORT
 from windlass_core.direct import Direct, DirectProtocol
 from windlass_core.errors import Unavailable
+from windlass_core.listening import ALL_INTERFACES, BACKLOG, DRAIN_DELAY_SECONDS, DRAIN_SECONDS, LINGER_SECONDS, listen
+from windlass_core.processes.crew import Crew, WorkerCrew
 
-ALL_INTERFACES = ""
-
-# After SIGTERM new requests still arrive until every node has heard that the pod is leaving; that takes about a second.
-DRAIN_DELAY_SECONDS = 3.0
-# Requests in flight get this long. With the delay it stays under the 30 s that Kubernetes grants a pod by default.
-DRAIN_SECONDS = 20
-# Then connections that are open but silent are closed. A request may be on its way on one of them, sent before its client heard
-# that the server leaves: they get this long to bring it.
-LINGER_SECONDS = 1.0
 # Of a server beside a run: the run is over, and nobody waits for more than one small answer.
 BACKGROUND_DRAIN_SECONDS = 1
 # Longer than the 60 s after which most clients and proxies drop an idle connection, so that they and not we close it:
 # a connection closed by the server while a request is on its way is a failed request.
 KEEP_ALIVE_SECONDS = 75
-# Connections that may wait to be accepted while a burst arrives; the kernel caps it by net.core.somaxconn.
-BACKLOG = 4096
 # A lifespan that opens what it needs takes seconds; one that takes longer hangs.
 START_SECONDS = 120.0
 # Objects made and not freed after which the collector looks at the young ones; with Python's 700 it looks every 50 requests.
@@ -61,8 +52,10 @@ def serve(
 ) -> None:
     """Serve until SIGTERM; then answer on for `drain_delay` seconds, asking clients to leave, and finish what is in flight.
 
+    A process of several (see `windlass_core.processes`) listens on nothing: its parent gives it connections.
+
     Args:
-        app: the application.
+        app: the application. What it has of the short way (`state.direct`) and of other processes (`state.crew`) is used.
         port: to listen on, all addresses, IPv4 and IPv6.
         host: another address to listen on.
         drain_delay: seconds between SIGTERM and the moment when no new connection is accepted.
@@ -74,10 +67,13 @@ def serve(
         Unavailable: the port is taken.
         SystemExit: the application's lifespan failed to start.
     """
-    listener = _listen(host, port)
-    _log.info("listening", extra={"port": listener.getsockname()[1]})
-    with listener:
-        _Server(app, drain_delay=drain_delay, drain=drain, on_drain=on_drain, until=until).run(sockets=[listener])
+    server = _Server(app, drain_delay=drain_delay, drain=drain, on_drain=on_drain, until=until)
+    if isinstance(server.crew, WorkerCrew):
+        server.run(sockets=[])
+        return
+    with listen(host, port) as listener:
+        _log.info("listening", extra={"port": listener.getsockname()[1]})
+        server.run(sockets=[listener])
 
 
 class BackgroundServer:
@@ -93,7 +89,7 @@ class BackgroundServer:
         self.port = port
 
     def __enter__(self) -> Self:
-        self._listener = _listen(*self._address)
+        self._listener = listen(*self._address)
         self.port = self._listener.getsockname()[1]
         self._thread = threading.Thread(target=self._run, name="background-server", daemon=True)
         self._thread.start()
@@ -127,10 +123,13 @@ class _Server(uvicorn.Server):
         on_drain: Callable[[], None] = lambda: None,
         until: Callable[[], bool] = lambda: False,
     ) -> None:
+        state = getattr(app, "state", None)
+        self.crew: Crew = getattr(state, "crew", None) or Crew()
+        self._direct: Direct | None = getattr(state, "direct", None)
         config = uvicorn.Config(
             app,
             loop="uvloop",
-            http=_protocol(app),
+            http=cast(Any, self._protocol),  # uvicorn calls it, whatever it is
             ws="none",
             proxy_headers=False,  # nothing here asks for the scheme or the address of a client
             log_config=None,  # its loggers pass on to the root, which log.py has configured
@@ -145,10 +144,13 @@ class _Server(uvicorn.Server):
         self._on_drain = on_drain
         self._until = until
         self._leave_at: float | None = None
+        self._connecting: set[asyncio.Task[None]] = set()
         self.settled = threading.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        if isinstance(self.crew, WorkerCrew):
+            await self.crew.begin(self._connected)
         self.settled.set()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -170,18 +172,33 @@ class _Server(uvicorn.Server):
             linger_until = time.monotonic() + LINGER_SECONDS
             while self.server_state.connections and time.monotonic() < linger_until:  # noqa: ASYNC110  (as uvicorn itself)
                 await asyncio.sleep(LINGER_SECONDS / 50)
+        if isinstance(self.crew, WorkerCrew):
+            self.crew.end()
         await super().shutdown(sockets)
 
     async def on_tick(self, counter: int) -> bool:
         if self._until() or (self._leave_at is not None and time.monotonic() >= self._leave_at):
             self.should_exit = True
+        if isinstance(self.crew, WorkerCrew) and self.crew.orphaned:
+            self.should_exit = True
         return await super().on_tick(counter)
 
+    def _protocol(self, **options: Any) -> DirectProtocol:
+        return DirectProtocol(direct=self._direct, lost=self.crew.closed, **options)
 
-def _protocol(app: ASGIApp) -> Any:
-    """uvicorn's protocol on httptools; with the short way in front where the application has one."""
-    direct = getattr(getattr(app, "state", None), "direct", None)
-    return partial(DirectProtocol, direct=direct) if isinstance(direct, Direct) else "httptools"
+    def _connected(self, connection: socket.socket) -> None:
+        """A connection that the parent has accepted."""
+        task = asyncio.get_running_loop().create_task(self._serve_connection(connection))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+
+    async def _serve_connection(self, connection: socket.socket) -> None:
+        protocol = partial(self._protocol, config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(protocol, connection)
+        except OSError:  # the client is gone already
+            connection.close()
+            self.crew.closed()
 
 
 def settle_memory() -> None:
@@ -193,13 +210,3 @@ def settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(GARBAGE_THRESHOLD)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    both = host == ALL_INTERFACES and socket.has_dualstack_ipv6()
-    try:
-        if both:
-            return socket.create_server((host, port), family=socket.AF_INET6, dualstack_ipv6=True)
-        return socket.create_server((host, port))
-    except OSError as error:
-        raise Unavailable(f"port {port} cannot be listened on: {error.strerror}") from error

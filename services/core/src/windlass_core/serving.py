@@ -29,6 +29,9 @@ from windlass_core import __version__
 from windlass_core.direct import Direct, DirectRequest, header_lines
 from windlass_core.errors import WindlassError
 from windlass_core.log import request_id as current_request_id
+from windlass_core.processes.answers import METRICS, READY
+from windlass_core.processes.collectors import as_registry, snapshot
+from windlass_core.processes.crew import Crew
 from windlass_core.requests import IN_FLIGHT, REQUEST_ID_HEADER, identify, observe
 from windlass_core.server import BackgroundServer, serve
 
@@ -50,6 +53,7 @@ def create_app(
     lifespan: Lifespan[FastAPI] | None = None,
     description: str = "",
     body_limit: int = BODY_LIMIT_BYTES,
+    crew: Crew | None = None,
 ) -> FastAPI:
     """An application with the routes and the manners that all services share.
 
@@ -59,7 +63,11 @@ def create_app(
         lifespan: opened before the first request, closed after the last.
         description: of the API, as Markdown.
         body_limit: bytes that a request body may have, unless its endpoint calls `accept_any_size`; more is answered by 413.
+        crew: the processes that serve together; health and metrics are those of all. By default this one alone.
     """
+    crew = crew or Crew()
+    crew.answer(READY, lambda _: ready())
+    crew.answer(METRICS, lambda _: snapshot(REGISTRY))
     app = FastAPI(
         title=title,
         version=__version__,
@@ -74,6 +82,7 @@ def create_app(
         redoc_url=None,
     )
     app.state.direct = Direct(failed=_failed_direct)
+    app.state.crew = crew
     app.add_exception_handler(WindlassError, _on_windlass_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_error)
@@ -84,7 +93,7 @@ def create_app(
 
     @app.get("/readyz", tags=["health"], summary="Whether requests can be served")
     async def readyz() -> Response:
-        why_not = ready()
+        why_not = await crew.why_not_ready()
         if why_not is None:
             return json_response({"status": "ready"})
         return _problem(HTTPStatus.SERVICE_UNAVAILABLE, detail=why_not, reason="NotReady")
@@ -92,7 +101,7 @@ def create_app(
     @app.get("/metrics", tags=["health"], summary="Prometheus metrics", response_class=Response)
     async def metrics(request: Request) -> Response:
         encode, media_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(encode(REGISTRY), headers={"content-type": media_type})
+        return Response(encode(as_registry(await crew.metrics())), headers={"content-type": media_type})
 
     return app
 

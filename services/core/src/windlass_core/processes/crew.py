@@ -1,0 +1,176 @@
+"""A process's side of a pod: the connections that it is given, and questions to all processes of the pod.
+
+    join      the crew that this process belongs to; a crew of one when it was started by itself
+    ask       a question to all processes, this one among them
+    answer    what this process says when a question comes
+
+Whatever changes the state of the service, or tells of all of it, asks the crew, so that it makes no difference which process
+took the request. Knows no HTTP; `server.py` makes connections of the sockets.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable, MutableMapping
+from inspect import isawaitable
+from itertools import count
+from typing import Any
+
+from windlass_core.processes.answers import METRICS, READY, PodAnswers
+from windlass_core.processes.frames import READ_BYTES, Frame, FrameReader, encode, passed_sockets
+
+# "<number> <descriptor for sockets> <descriptor for messages>", for a process that the supervisor starts.
+WORKER_VARIABLE = "WINDLASS_WORKER"
+# The others answer within a turn of their event loops; a turn is at most the run of a large batch.
+ASK_SECONDS = 5.0
+# Sockets taken in one turn of the loop: a burst must not keep those that are served already.
+TAKEN_AT_ONCE = 32
+
+# Gives the answer to a question's document, now or later; both as JSON can hold them.
+Answer = Callable[[Any], Any | Awaitable[Any]]
+
+_log = logging.getLogger(__name__)
+
+
+class Crew:
+    """The crew of a process that serves alone. Used on one event loop."""
+
+    number = 0
+
+    def __init__(self) -> None:
+        self._answers: dict[str, Answer] = {}
+        self._pod = PodAnswers(1)
+
+    def answer(self, topic: str, answer: Answer) -> None:
+        """Answer questions on a topic from now on."""
+        self._answers[topic] = answer
+
+    async def ask(self, topic: str, document: Any = None, *, seconds: float = ASK_SECONDS) -> Any:
+        """Ask all processes of the pod.
+
+        Args:
+            topic: that all have given an `answer` for.
+            document: of the question, as JSON can hold it.
+            seconds: after which those that have not answered are left out.
+
+        Returns:
+            The list of answers, in the order of the processes; for READY and METRICS the pod's one answer.
+        """
+        return self._pod.of(topic, {str(self.number): await asyncio.wait_for(self._own(topic, document), seconds)})
+
+    def closed(self) -> None:
+        """A connection is closed that the parent gave to this process; a process alone has no parent to tell."""
+
+    async def why_not_ready(self) -> str | None:
+        """None when the pod can be sent requests, else a sentence."""
+        try:
+            reason: str | None = await self.ask(READY)
+        except TimeoutError:
+            return "the processes of this pod do not answer one another"
+        return reason
+
+    async def metrics(self) -> Any:
+        """Snapshot of the metrics of all processes."""
+        return await self.ask(METRICS)
+
+    async def _own(self, topic: str, document: Any) -> Any:
+        found = self._answers[topic](document)
+        return await found if isawaitable(found) else found
+
+
+class WorkerCrew(Crew):
+    """The crew of a process among several: speaks to the supervisor on two sockets."""
+
+    def __init__(self, number: int, sockets: socket.socket, messages: socket.socket) -> None:
+        super().__init__()
+        self.number = number
+        self._sockets = sockets
+        self._messages = messages
+        self._frames = FrameReader()
+        self._numbers = count()
+        self._asked: dict[int, asyncio.Future[Any]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._writer: asyncio.StreamWriter | None = None
+        self._orphaned = False
+
+    @property
+    def orphaned(self) -> bool:
+        """Whether the supervisor is gone: nobody will give connections any more, or bring this process back."""
+        return self._orphaned
+
+    async def begin(self, connected: Callable[[socket.socket], None]) -> None:
+        """Take connections, and answer questions, from now on; on the event loop that is running."""
+        reader, self._writer = await asyncio.open_unix_connection(sock=self._messages)
+        self._keep(self._listen(reader))
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._sockets.fileno(), self._take, loop, connected)
+
+    def end(self) -> None:
+        """Take no connections any more."""
+        asyncio.get_running_loop().remove_reader(self._sockets.fileno())
+
+    def closed(self) -> None:
+        """A connection that was given to this process is closed."""
+        self._say({"kind": "closed"})
+
+    async def ask(self, topic: str, document: Any = None, *, seconds: float = ASK_SECONDS) -> Any:
+        """As Crew."""
+        number = next(self._numbers)
+        future = self._asked[number] = asyncio.get_running_loop().create_future()
+        self._say({"kind": "ask", "id": number, "topic": topic, "document": document, "seconds": seconds})
+        try:
+            # The supervisor answers after `seconds` with what it has; it is given a moment more for that.
+            return await asyncio.wait_for(future, seconds + ASK_SECONDS)
+        finally:
+            del self._asked[number]
+
+    def _take(self, loop: asyncio.AbstractEventLoop, connected: Callable[[socket.socket], None]) -> None:
+        try:
+            for taken in passed_sockets(self._sockets, TAKEN_AT_ONCE):
+                taken.setblocking(False)
+                connected(taken)
+        except (EOFError, OSError):
+            loop.remove_reader(self._sockets.fileno())
+            self._orphaned = True
+
+    async def _listen(self, reader: asyncio.StreamReader) -> None:
+        while piece := await reader.read(READ_BYTES):
+            for frame in self._frames.feed(piece):
+                if frame["kind"] == "question":
+                    self._keep(self._reply(frame))
+                elif (future := self._asked.get(frame["id"])) and not future.done():
+                    future.set_result(frame["answer"])
+        self._orphaned = True
+
+    async def _reply(self, question: Frame) -> None:
+        reply: Frame = {"kind": "answer", "id": question["id"]}
+        try:
+            reply["answer"] = await self._own(question["topic"], question["document"])
+        except Exception:  # noqa: BLE001  # the answer may be anybody's code, and the one who asks must hear something
+            # Left out of the answers, as if it had not answered: the one who asked sees that it is missing.
+            _log.exception("a question of the pod could not be answered", extra={"topic": question["topic"]})
+            reply["kind"] = "no answer"
+        self._say(reply)
+
+    def _say(self, frame: Frame) -> None:
+        if self._writer is not None and not self._writer.is_closing():
+            self._writer.write(encode(frame))
+
+    def _keep(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def join(environment: MutableMapping[str, str] = os.environ) -> Crew:
+    """The crew of this process; once a process, because it takes the sockets over."""
+    given = environment.pop(WORKER_VARIABLE, None)
+    if given is None:
+        return Crew()
+    number, sockets, messages = map(int, given.split())
+    channels = [socket.socket(fileno=descriptor) for descriptor in (sockets, messages)]
+    for channel in channels:
+        channel.setblocking(False)
+        channel.set_inheritable(False)
+    return WorkerCrew(number, *channels)

@@ -1,0 +1,64 @@
+"""What the parent and its processes say to each other: one JSON object a line, on a stream socket; and sockets, on another.
+
+Knows how to say it, and nothing of what is meant.
+"""
+
+import array
+import json
+import os
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+# A snapshot of all metrics is some ten kilobytes; a line beyond this is no message of ours.
+LINE_BYTES = 8 * 1024 * 1024
+READ_BYTES = 64 * 1024
+
+Frame = dict[str, Any]
+
+
+class FrameReader:
+    """Frames out of a stream that arrives in pieces."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, piece: bytes) -> Iterator[Frame]:
+        """The frames that are whole with `piece`. Raises ValueError when a line is too long or no JSON object."""
+        *lines, self._rest = (self._rest + piece).split(b"\n")
+        if len(self._rest) > LINE_BYTES:
+            raise ValueError(f"a line of more than {LINE_BYTES} bytes")
+        for line in lines:
+            frame = json.loads(line)
+            if not isinstance(frame, dict):
+                raise ValueError("a line that is no object")
+            yield frame
+
+
+def encode(frame: Frame) -> bytes:
+    """A frame as a line."""
+    return json.dumps(frame, separators=(",", ":")).encode() + b"\n"
+
+
+def pass_socket(channel: socket.socket, passed: socket.socket) -> bool:
+    """Hand a socket to the process at the other end; False when its queue is full or it is gone."""
+    descriptor = array.array("i", [passed.fileno()])
+    try:
+        channel.sendmsg([b"c"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptor)], socket.MSG_DONTWAIT)
+    except OSError:
+        return False
+    return True
+
+
+def passed_sockets(channel: socket.socket, limit: int) -> Iterator[socket.socket]:
+    """The sockets that were handed over and not taken yet, at most `limit`. Raises EOFError when nobody will hand over more."""
+    for _ in range(limit):
+        try:
+            data, descriptors, _flags, _address = socket.recv_fds(channel, 1, 1, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        if not data:
+            raise EOFError
+        for descriptor in descriptors:
+            os.set_inheritable(descriptor, False)
+            yield socket.socket(fileno=descriptor)

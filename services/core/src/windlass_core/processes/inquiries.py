@@ -1,0 +1,60 @@
+"""The parent's part in a question that one process asks all: pass it on, gather, answer. Event loop only."""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+from windlass_core.processes.answers import PodAnswers
+from windlass_core.processes.frames import Frame
+from windlass_core.processes.process import Process
+
+
+@dataclass
+class _Inquiry:
+    asker: Process
+    id: int
+    topic: str
+    missing: set[int]
+    answers: dict[str, Any] = field(default_factory=dict)
+
+
+class Inquiries:
+    """Those that are under way."""
+
+    def __init__(self, answers: PodAnswers) -> None:
+        self._pod = answers
+        self._open: dict[int, _Inquiry] = {}
+        self._numbers = count()
+
+    def ask(self, asker: Process, frame: Frame, processes: Iterable[Process]) -> None:
+        """Put the question of `frame` to all processes; whoever has not answered after its seconds is left out."""
+        number = next(self._numbers)
+        asked = list(processes)
+        self._open[number] = _Inquiry(asker, frame["id"], frame["topic"], {process.number for process in asked})
+        for process in asked:
+            process.say({"kind": "question", "id": number, "topic": frame["topic"], "document": frame["document"]})
+        asyncio.get_running_loop().call_later(frame["seconds"], self._conclude, number)
+
+    def answered(self, process: Process, frame: Frame) -> None:
+        """A process has answered, or said that it cannot."""
+        if inquiry := self._open.get(frame["id"]):
+            if frame["kind"] == "answer":
+                inquiry.answers[str(process.number)] = frame["answer"]
+            self._without(frame["id"], inquiry, process.number)
+
+    def ended(self, process: Process) -> None:
+        """A process has ended; nobody waits for its answers."""
+        for number, inquiry in list(self._open.items()):
+            self._without(number, inquiry, process.number)
+
+    def _without(self, number: int, inquiry: _Inquiry, process: int) -> None:
+        inquiry.missing.discard(process)
+        if not inquiry.missing:
+            self._conclude(number)
+
+    def _conclude(self, number: int) -> None:
+        if inquiry := self._open.pop(number, None):
+            answer = self._pod.of(inquiry.topic, inquiry.answers)
+            inquiry.asker.say({"kind": "answers", "id": inquiry.id, "answer": answer})

@@ -1,0 +1,66 @@
+"""One serving process as its parent has it: the program, and the two sockets to speak to it."""
+
+import asyncio
+import os
+import socket
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from windlass_core.processes.crew import WORKER_VARIABLE
+from windlass_core.processes.frames import Frame, encode, pass_socket
+
+
+@dataclass
+class Process:
+    """A process that is running.
+
+    Attributes:
+        number: from 0; a process that takes the place of one that died has its number.
+        pidfd: readable when the process has ended.
+        connections: that it was given and has not told as closed.
+        given: number of the last connection that it was given: among equals the one that has waited longest is next.
+    """
+
+    number: int
+    program: subprocess.Popen[bytes]
+    pidfd: int
+    sockets: socket.socket
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    connections: int = 0
+    given: int = 0
+
+    @classmethod
+    async def start(cls, number: int, command: Sequence[str]) -> Self:
+        """Start the program, with its ends of the sockets."""
+        ours, theirs = zip(*(socket.socketpair() for _ in range(2)), strict=True)
+        descriptors = [end.fileno() for end in theirs]
+        environment = os.environ | {WORKER_VARIABLE: " ".join(map(str, (number, *descriptors)))}
+        # Starting takes a millisecond and is waited for: asyncio's own way needs a thread for each process.
+        program = subprocess.Popen(command, env=environment, pass_fds=descriptors)  # noqa: ASYNC220
+        for end in theirs:
+            end.close()
+        reader, writer = await asyncio.open_unix_connection(sock=ours[1])
+        return cls(number, program, os.pidfd_open(program.pid), ours[0], reader, writer)
+
+    def take(self, accepted: socket.socket, handed: int) -> bool:
+        """Give it a connection, the so-manieth; False when it takes none now."""
+        if not pass_socket(self.sockets, accepted):
+            return False
+        self.connections += 1
+        self.given = handed
+        return True
+
+    def say(self, frame: Frame) -> None:
+        """Send it a message, unless it is gone."""
+        if not self.writer.is_closing():
+            self.writer.write(encode(frame))
+
+    def end(self) -> int:
+        """Give back what is held for a process that has ended. Returns its exit code, negative for a signal."""
+        os.close(self.pidfd)
+        self.sockets.close()
+        self.writer.close()
+        return self.program.wait()

@@ -1,0 +1,322 @@
+"""Several processes serve as one pod: connections spread evenly, questions reach all, and those that die come back."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import crew_pod
+import httpx
+import pytest
+
+from windlass_core.processes.cores import cpu_limit, process_count
+from windlass_core.processes.deaths import MAX_DEATHS, Deaths
+from windlass_core.processes.samples import Merge, merged
+
+COUNT = 2
+LOOPBACK = "127.0.0.1"
+START_SECONDS = 30.0
+
+
+def until(condition: Callable[[], Any], what: str) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.005)
+
+
+class Client(HTTPConnection):
+    """A kept-alive connection."""
+
+    def who(self) -> dict[str, int]:
+        """The process at the other end."""
+        self.request("GET", "/who")
+        found: dict[str, int] = json.loads(self.getresponse().read())
+        return found
+
+
+class Pod:
+    """The pod as a process."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.create_server((LOOPBACK, 0)) as free:
+            self.port: int = free.getsockname()[1]
+        self.log = folder / "log"
+        self.end_file = folder / "end"
+        with self.log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, crew_pod.__file__, str(self.port), str(COUNT)],
+                stderr=output,
+                env=os.environ | {crew_pod.END_FILE: str(self.end_file)},
+            )
+
+    @property
+    def url(self) -> str:
+        return f"http://{LOOPBACK}:{self.port}"
+
+    def get(self, path: str) -> httpx.Response:
+        """On a connection of its own."""
+        return httpx.get(self.url + path, timeout=20)
+
+    @contextmanager
+    def clients(self, number: int) -> Iterator[list["Client"]]:
+        """So many kept-alive connections."""
+        with ExitStack() as opened:
+            yield [opened.enter_context(closing(Client(LOOPBACK, self.port, timeout=20))) for _ in range(number)]
+
+    def ready(self) -> bool:
+        assert self.process.poll() is None, self.log.read_text()
+        try:
+            return self.get("/readyz").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def pids(self) -> dict[int, int]:
+        return {member["number"]: member["pid"] for member in self.get("/all").json()}
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def new_pod(tmp_path: Path) -> Iterator[Callable[[], Pod]]:
+    with ExitStack() as pods:
+
+        def start() -> Pod:
+            pod = Pod(tmp_path)
+            pods.callback(pod.end)
+            until(pod.ready, "the pod is ready")
+            return pod
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def pod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pod]:
+    pod = Pod(tmp_path_factory.mktemp("pod"))
+    until(pod.ready, "the pod is ready")
+    yield pod
+    pod.end()
+
+
+def test_connections_are_spread_evenly_however_many_there_are(pod: Pod) -> None:
+    for connections in (2, 3, 8, 16, 51):
+        with pod.clients(connections) as clients:
+            spread = Counter(client.who()["number"] for client in clients)
+        assert max(spread.values()) - min(spread.values()) <= 1
+        assert len(spread) == COUNT
+
+
+def test_a_process_whose_connections_have_closed_is_given_the_next(pod: Pod) -> None:
+    def next_four() -> list[int]:
+        with pod.clients(4) as new:
+            return [client.who()["number"] for client in new]
+
+    with pod.clients(8) as clients:
+        numbers = [client.who()["number"] for client in clients]
+        for client, number in zip(clients, numbers, strict=True):
+            if number == 0:
+                client.close()
+        until(lambda: next_four() == [0, 0, 0, 0], "the parent has heard that they are closed")
+
+
+def test_the_short_way_is_there_in_every_process(pod: Pod) -> None:
+    answers = {httpx.post(f"{pod.url}/number", timeout=20).text for _ in range(2 * COUNT)}
+    assert answers == {"0", "1"}
+
+
+def test_a_question_reaches_all_processes(pod: Pod) -> None:
+    assert sorted(pod.pids()) == [0, 1]
+    assert len(set(pod.pids().values())) == COUNT
+
+
+def test_a_process_that_cannot_answer_is_left_out(pod: Pod) -> None:
+    assert pod.get("/raise/0").json() == [1]
+    assert pod.get("/raise/1").json() == [-1]
+
+
+def test_metrics_are_those_of_all_processes_whichever_is_asked(pod: Pod) -> None:
+    def answered() -> float:
+        lines = pod.get("/metrics").text.splitlines()
+        name = 'windlass_http_request_duration_seconds_count{method="GET",route="/slow",status="200"}'
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+
+    before = answered()
+    for _ in range(6):
+        assert pod.get("/slow?seconds=0").status_code == 200
+    assert [answered() for _ in range(4)] == [before + 6] * 4
+    assert "windlass_processes 2.0" in pod.get("/metrics").text
+
+
+def test_a_killed_process_costs_its_own_connections_and_comes_back(new_pod: Callable[[], Pod]) -> None:
+    pod = new_pod()
+    before = pod.pids()
+    with pod.clients(8) as clients:
+        owners = [client.who()["number"] for client in clients]
+        os.kill(before[1], signal.SIGKILL)
+        for client, owner in zip(clients, owners, strict=True):
+            if owner == 0:
+                assert client.who()["pid"] == before[0]
+        until(lambda: len(pod.pids()) == COUNT, "the process is back")
+    after = pod.pids()
+    assert (after[0], after[1] != before[1]) == (before[0], True)
+    until(pod.ready, "the pod is ready")
+    assert "windlass_process_deaths_total 1.0" in pod.get("/metrics").text
+    # What the dead process counted is still there.
+    before_count = 'windlass_http_request_duration_seconds_count{method="GET",route="/metrics",status="200"}'
+    assert before_count in pod.get("/metrics").text
+
+
+def test_a_pod_is_ready_first_when_all_are_and_later_while_one_is(new_pod: Callable[[], Pod]) -> None:
+    pod = new_pod()
+    httpx.post(f"{pod.url}/not-ready/0", params={"why": "no model"}, timeout=20)
+    assert pod.get("/readyz").status_code == 200
+    httpx.post(f"{pod.url}/not-ready/1", params={"why": "no model"}, timeout=20)
+    assert (pod.get("/readyz").status_code, pod.get("/readyz").json()["detail"]) == (503, "no model")
+
+
+def test_sigterm_ends_all_after_what_is_in_flight(new_pod: Callable[[], Pod]) -> None:
+    pod = new_pod()
+    with pod.clients(4) as busy, pod.clients(4) as idle:
+        for client in busy:
+            client.request("GET", "/slow?seconds=1.5")
+        assert {client.who()["number"] for client in idle} == {0, 1}
+        pod.process.terminate()
+        for client in idle:
+            until(lambda client=client: leaving(client), "connections are told to leave")
+        assert {client.getresponse().status for client in busy} == {200}
+    assert pod.process.wait(20) == 0
+
+
+def leaving(client: Client) -> bool:
+    client.request("GET", "/who")
+    answer = client.getresponse()
+    answer.read()
+    return answer.status == 200 and answer.headers["connection"] == "close"
+
+
+def test_processes_end_when_their_parent_is_killed(new_pod: Callable[[], Pod]) -> None:
+    pod = new_pod()
+    pids = pod.pids()
+    pod.process.kill()
+    until(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() and _runs(pid) for pid in pids.values()), "they have ended")
+
+
+def _runs(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_a_pod_whose_processes_keep_dying_ends_and_says_why(new_pod: Callable[[], Pod]) -> None:
+    pod = new_pod()
+    pids = pod.pids()
+    pod.end_file.write_text("1")
+    os.kill(pids[0], signal.SIGKILL)
+    until(lambda: pod.process.poll() is not None, "the pod ends")
+    assert pod.process.returncode == 1
+    assert f"ProcessDied {MAX_DEATHS} serving processes ended within 300 s" in pod.log.read_text()
+
+
+def test_a_final_code_ends_the_pod_with_it(new_pod: Callable[[], Pod]) -> None:
+    pod = new_pod()
+    pids = pod.pids()
+    pod.end_file.write_text("41")
+    os.kill(pids[0], signal.SIGKILL)
+    assert pod.process.wait(20) == 41
+
+
+GROUPS: dict[str, tuple[str, dict[str, str], float | None]] = {
+    "version 2 in a container": ("0::/", {"cpu.max": "150000 100000"}, 1.5),
+    "version 2 without a limit": ("0::/", {"cpu.max": "max 100000"}, None),
+    "version 2, the parent has the limit": (
+        "0::/pods/a",
+        {"pods/cpu.max": "200000 100000", "pods/a/cpu.max": "max 100000"},
+        2.0,
+    ),
+    "version 2, the smallest holds": ("0::/a/b", {"a/cpu.max": "300000 100000", "a/b/cpu.max": "400000 100000"}, 3.0),
+    "version 1 in a container": (
+        "4:cpu,cpuacct:/x",
+        {"cpu,cpuacct/cpu.cfs_quota_us": "50000", "cpu,cpuacct/cpu.cfs_period_us": "100000"},
+        0.5,
+    ),
+    "version 1 without a limit": ("4:cpu:/", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
+    "no control groups": ("", {}, None),
+}
+
+
+@pytest.mark.parametrize(("own", "files", "cores"), GROUPS.values(), ids=GROUPS.keys())
+def test_the_limit_of_cores(tmp_path: Path, own: str, files: dict[str, str], cores: float | None) -> None:
+    groups = tmp_path / "own"
+    groups.write_text(own)
+    for name, text in files.items():
+        file = tmp_path / "root" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text + "\n")
+    assert cpu_limit(tmp_path / "root", groups) == cores
+
+
+def test_processes_for_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    assert [process_count(limit) for limit in (None, 0.5, 1.0, 1.9, 2.0, 7.5, 64.0)] == [1, 1, 1, 1, 2, 7, 8]
+
+
+def test_a_process_that_dies_is_started_sooner_at_first_than_later_and_at_last_not_at_all() -> None:
+    deaths = Deaths()
+    pauses = [deaths.next_start(now=float(number)) for number in range(MAX_DEATHS)]
+    assert pauses == [0.0, 0.25, 0.5, 1.0, 2.0, 4.0, None]
+    assert deaths.next_start(now=10_000.0) == 0.0
+
+
+def family(name: str, kind: str, *samples: tuple[str, dict[str, str], float]) -> dict[str, Any]:
+    return {"name": name, "help": "", "type": kind, "unit": "", "samples": [list(sample) for sample in samples]}
+
+
+def values(snapshot: list[dict[str, Any]]) -> dict[str, float]:
+    return {sample[0]: sample[2] for found in snapshot for sample in found["samples"]}
+
+
+def test_metrics_of_processes_become_those_of_the_pod_by_their_kind() -> None:
+    one = [
+        family("requests", "counter", ("requests_total", {}, 3), ("requests_created", {}, 100)),
+        family("rows_in_flight", "gauge", ("rows_in_flight", {}, 2)),
+        family("load_ratio", "gauge", ("load_ratio", {}, 0.5)),
+        family("model_info", "gauge", ("model_info", {"version": "1"}, 1)),
+        family("process_start_time_seconds", "gauge", ("process_start_time_seconds", {}, 50)),
+    ]
+    two = [
+        family("requests", "counter", ("requests_total", {}, 4), ("requests_created", {}, 200)),
+        family("rows_in_flight", "gauge", ("rows_in_flight", {}, 5)),
+        family("load_ratio", "gauge", ("load_ratio", {}, 0.7)),
+        family("model_info", "gauge", ("model_info", {"version": "1"}, 1)),
+        family("process_start_time_seconds", "gauge", ("process_start_time_seconds", {}, 60)),
+    ]
+    assert values(merged([one, two])) == pytest.approx(
+        {
+            "requests_total": 7,
+            "requests_created": 100,
+            "rows_in_flight": 7,
+            "load_ratio": 0.6,
+            "model_info": 1,
+            "process_start_time_seconds": 50,
+        }
+    )
+
+
+def test_what_a_dead_process_counted_stays_and_what_it_held_goes() -> None:
+    merge = Merge()
+    counted = family("requests", "counter", ("requests_total", {}, 3))
+    held = family("rows", "gauge", ("rows", {}, 2))
+    assert values(merge.update({"0": [counted, held], "1": [counted, held]})) == {"requests_total": 6, "rows": 4}
+    merge.retire("0")
+    assert values(merge.update({"1": [counted, held]})) == {"requests_total": 6, "rows": 2}
+    anew = family("requests", "counter", ("requests_total", {}, 1))
+    assert values(merge.update({"0": [anew], "1": [counted, held]})) == {"requests_total": 7, "rows": 2}

@@ -1,0 +1,85 @@
+"""A pod of several processes with a small application: `python crew_pod.py PORT COUNT`."""
+
+import asyncio
+import os
+import signal
+import sys
+from typing import Any
+
+from windlass_core import log
+from windlass_core.direct import DirectRequest
+from windlass_core.errors import WindlassError
+from windlass_core.listening import listen
+from windlass_core.processes.crew import Crew, join
+from windlass_core.processes.supervisor import supervise
+from windlass_core.serving import create_app, serve
+
+LOOPBACK = "127.0.0.1"
+DRAIN_DELAY_SECONDS = 0.5
+# Environment: a file; while it exists, processes that start end at once with the code that it holds.
+END_FILE = "CREW_POD_END_FILE"
+
+
+def application(crew: Crew) -> Any:
+    not_ready: dict[str, str | None] = {"why": None}
+    app = create_app("crew", ready=lambda: not_ready["why"], crew=crew)
+    me = {"number": crew.number, "pid": os.getpid()}
+    crew.answer("who", lambda _: me)
+    crew.answer("ready of one", lambda change: not_ready.update(change) if change.pop("number") == crew.number else None)
+    crew.answer("raise of one", lambda number: 1 // (crew.number - number))
+
+    def direct(request: DirectRequest) -> bool:
+        request.reply(200, b"", str(crew.number).encode())
+        return True
+
+    app.state.direct.handlers[b"/number"] = direct
+
+    @app.get("/who")
+    async def who() -> dict[str, int]:
+        return me
+
+    @app.get("/all")
+    async def everybody() -> Any:
+        return await crew.ask("who")
+
+    @app.post("/ask/{topic}")
+    async def ask(topic: str, document: Any) -> Any:
+        return await crew.ask(topic, document, seconds=2)
+
+    @app.post("/not-ready/{number}")
+    async def say_not_ready(number: int, why: str | None = None) -> None:
+        await crew.ask("ready of one", {"number": number, "why": why})
+
+    @app.get("/raise/{number}")
+    async def raise_in_one(number: int) -> Any:
+        return await crew.ask("raise of one", number)
+
+    @app.get("/slow")
+    async def slow(seconds: float) -> dict[str, int]:
+        await asyncio.sleep(seconds)
+        return me
+
+    return app
+
+
+def main() -> int:
+    log.configure("crew-pod")
+    port, count = int(sys.argv[1]), int(sys.argv[2])
+    crew = join()
+    if crew.number == 0 and type(crew) is Crew:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        try:
+            return supervise([sys.executable, *sys.argv], count, listen(LOOPBACK, port), drain_delay=DRAIN_DELAY_SECONDS)
+        except WindlassError as error:
+            print(error.reason, error.message, file=sys.stderr, flush=True)
+            return error.exit_code
+    end_file = os.environ.get(END_FILE, "")
+    if end_file and os.path.exists(end_file):  # noqa: PTH110
+        with open(end_file) as file:  # noqa: PTH123
+            return int(file.read())
+    serve(application(crew), drain_delay=DRAIN_DELAY_SECONDS)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
