@@ -18,7 +18,7 @@ import pytest
 from children import bound_to_us, free_port
 from onnx import TensorProto, helper, numpy_helper
 
-from windlass_core.contracts import InferServe, RunResult, VersionReference
+from windlass_core.contracts import EngineName, InferServe, RunResult, VersionReference
 from windlass_core.manifests import ModelContent, TensorDescription
 from windlass_core.registry import PublishedVersion, Registry
 from windlass_core.resources import TrainingJobSpec
@@ -161,8 +161,9 @@ class Shelf:
         version = registry.claim("penguins", owner)
         return registry.publish("penguins", version, owner=owner, folder=folder, content=content_of(example, **replaced))
 
-    def spec(self, version: PublishedVersion, name: str = "service") -> InferServe:
-        return InferServe(namespace=NAMESPACE, name=name, model=version.reference)
+    def spec(self, version: PublishedVersion, name: str = "service", engine: EngineName = "onnxruntime") -> InferServe:
+        # By its name, so that no test waits until engines are measured but those of the choice.
+        return InferServe(namespace=NAMESPACE, name=name, model=version.reference, engine=engine)
 
 
 @pytest.fixture(scope="session")

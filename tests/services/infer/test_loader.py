@@ -30,7 +30,10 @@ def path_in_store(shelf: Any, published: Any, name: str) -> Path:
         ({"program": "classes"}, "must answer probabilities FP32 [rows, 3], but answers probabilities FP32 [rows, 2]"),
         ({"program": "infinite"}, "the model answers no finite number"),
         ({"transform": b"{}"}, "its transform.json cannot be read by this release: Field required"),
-        ({"formats": {"torch.export": "model.pt2"}}, "has the formats torch.export, but this server runs onnx"),
+        (
+            {"formats": {"torch.export": "model.pt2"}},
+            "has the formats torch.export; no engine can run it here: the version has no program of the format onnx",
+        ),
         ({"formats": {"onnx": "elsewhere.onnx"}}, "has no file elsewhere.onnx"),
         ({"classes": [3, 5, 9]}, "the classes of the manifest are not those of the transform"),
         ({"task": "regression"}, "the manifest says regression"),

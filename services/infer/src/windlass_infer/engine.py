@@ -14,6 +14,11 @@ Array = NDArray[Any]
 # Tensors by name. All have the same number of rows, which is the first dimension.
 Arrays = Mapping[str, Array]
 
+# Rows of the batches that are tried before anybody may ask. An engine that prepares something for every size of its inputs
+# splits batches into these, so that no caller waits for the preparation of a size that was never seen: the small ones as they
+# are, because most batches are small, and powers of two beyond.
+PREPARED_ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 16, 32, 64, 128)
+
 
 @dataclass(frozen=True)
 class TensorSignature:

@@ -1,4 +1,4 @@
-"""Brings one version of a model from the store to an engine: every byte checked, tried once, before anybody may ask.
+"""Brings one version of a model from the store to an engine: every byte checked, tried at every size, before anybody may ask.
 
     load          reads the version that a spec names; raises what must end the process
     load_patient  the same, waiting for a store that does not answer, and saying so
@@ -20,18 +20,20 @@ from windlass_core.manifests import ModelContent
 from windlass_core.registry import PublishedVersion, Registry
 from windlass_core.store import Store
 from windlass_infer.batcher import MAX_BATCH_ROWS
-from windlass_infer.engine import Engine
-from windlass_infer.engines.onnx_runtime import OnnxRuntimeEngine
+from windlass_infer.engine import PREPARED_ROWS, Engine, EngineSignature
+from windlass_infer.engines.candidates import EngineChoice
+from windlass_infer.engines.failures import MODEL_LOAD_FAILED
+from windlass_infer.engines.figures import Figure
+from windlass_infer.engines.selection import Selector, manifest_signature
 from windlass_infer.predictor import Predictor, ServedVersion
 from windlass_infer.tabular import TabularPredictor
 from windlass_infer.tensor_predictor import TensorPredictor
 from windlass_preprocess.transform import Transform
 
-MODEL_LOAD_FAILED = "ModelLoadFailed"
 TRANSFORM = "transform.json"
 
-# Formats of a version that an engine here runs, the preferred first.
-ENGINES: Mapping[str, Callable[[Path], Engine]] = {"onnx": OnnxRuntimeEngine}
+# Seconds after which sizes of batches other than the smallest and the largest are left to whoever first has one.
+WARM_UP_SECONDS = 2.0
 
 # The store has retried for a while already when it says Unavailable; these pauses come on top, so that a store that is coming
 # back is not met by all pods at once.
@@ -43,10 +45,19 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A version ready to answer: what translates, and what computes."""
+    """A version ready to answer: what translates, and what computes.
+
+    Attributes:
+        reasons: by engine variant, why it serves or why it does not.
+        figure: what is known of the engine's speed; None where it was the only one that could run the version.
+        reference: what the engine's answers were compared with; None where there was nothing.
+    """
 
     predictor: Predictor
     engine: Engine
+    reasons: Mapping[str, str]
+    figure: Figure | None
+    reference: str | None
 
 
 def load_patient(
@@ -108,32 +119,35 @@ def _load_published(spec: InferServe, published: PublishedVersion, folder: Path)
     content = published.manifest.model
     if content is None:
         raise BadData(f"{published.reference.uri} holds no model")
-    format_, program = _program(published, content)
     started = time.perf_counter()
-    engine = ENGINES[format_](published.download(program, folder / Path(program).name))
-    version = ServedVersion(spec.name, published.reference.version, published.reference.digest, spec.model.name)
-    predictor = _predictor(version, published, content, engine)
-    _warm_up(predictor, engine)
-    seconds = round(time.perf_counter() - started, 3)
-    log.info("loaded %s", _title(spec), extra={"format": format_, "digest": published.reference.digest, "seconds": seconds})
-    return LoadedModel(predictor, engine)
-
-
-def _predictor(version: ServedVersion, published: PublishedVersion, content: ModelContent, engine: Engine) -> Predictor:
-    """What translates for the version: by its transform, where it has one."""
-    if published.manifest.file(TRANSFORM) is None:
-        return TensorPredictor(version, content, engine.signature)
-    return TabularPredictor(version, content, _transform(published), engine.signature)
-
-
-def _program(published: PublishedVersion, content: ModelContent) -> tuple[str, str]:
-    for format_ in ENGINES:
-        if format_ in content.formats:
-            return format_, content.formats[format_]
-    raise BadData(
-        f"{published.reference.uri} has the formats {', '.join(sorted(content.formats)) or 'none'}, "
-        f"but this server runs {', '.join(ENGINES)}; see the log of the training job for why the export failed"
+    predictor_of = _predictors(spec, published, content)
+    signature = manifest_signature(content)
+    choice = EngineChoice(spec.engine, spec.loss)
+    selector = Selector(published, content, choice, folder, lambda rows: predictor_of(signature).example_arrays(rows))
+    selected = selector.select()
+    predictor = predictor_of(selected.engine.signature)
+    _warm_up(predictor, selected.engine, spec.max_batch_rows or MAX_BATCH_ROWS)
+    log.info(
+        "loaded %s",
+        _title(spec),
+        extra={
+            "engine": selected.engine.variant,
+            "reasons": dict(selected.reasons),
+            "comparedWith": selected.reference,
+            "digest": published.reference.digest,
+            "seconds": round(time.perf_counter() - started, 3),
+        },
     )
+    return LoadedModel(predictor, selected.engine, selected.reasons, selected.figure, selected.reference)
+
+
+def _predictors(spec: InferServe, published: PublishedVersion, content: ModelContent) -> Callable[[EngineSignature], Predictor]:
+    """Makes what translates for the version, by its transform where it has one, for a program of some signature."""
+    version = ServedVersion(spec.name, published.reference.version, published.reference.digest, spec.model.name)
+    if published.manifest.file(TRANSFORM) is None:
+        return lambda signature: TensorPredictor(version, content, signature)
+    transform = _transform(published)
+    return lambda signature: TabularPredictor(version, content, transform, signature)
 
 
 def _transform(published: PublishedVersion) -> Transform:
@@ -143,9 +157,13 @@ def _transform(published: PublishedVersion) -> Transform:
         raise BadData(f"its {TRANSFORM} cannot be read by this release: {error.errors()[0]['msg']}") from error
 
 
-def _warm_up(predictor: Predictor, engine: Engine) -> None:
-    """A real inference of one row and of a full batch: memory is taken and kernels are chosen before the first caller comes."""
-    for rows in (1, MAX_BATCH_ROWS):
+def _warm_up(predictor: Predictor, engine: Engine, max_batch_rows: int) -> None:
+    """Real inferences: memory is taken and kernels are chosen before the first caller comes."""
+    sizes = [rows for rows in PREPARED_ROWS if 1 < rows < max_batch_rows]
+    end = time.perf_counter() + WARM_UP_SECONDS
+    for rows in (1, max_batch_rows, *sizes):
+        if rows not in (1, max_batch_rows) and time.perf_counter() > end:
+            continue
         predictor.tensors(engine.run(predictor.example_arrays(rows)), rows, predictor.output_names)
 
 

@@ -19,7 +19,8 @@ from windlass_core.contracts import InferServe
 from windlass_core.errors import Unavailable, WindlassError
 from windlass_core.store import Store
 from windlass_infer.batcher import Batcher
-from windlass_infer.loader import MODEL_LOAD_FAILED, LoadedModel, load_patient
+from windlass_infer.engines.failures import MODEL_LOAD_FAILED
+from windlass_infer.loader import LoadedModel, load_patient
 from windlass_infer.metrics import Measurements
 from windlass_infer.predictor import Predictor
 

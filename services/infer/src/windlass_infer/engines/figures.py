@@ -21,6 +21,8 @@ from windlass_infer.engines.machine import THREADS, Machine
 # Raised when measuring changes so that figures cannot be compared with earlier ones.
 METHOD = 1
 FOLDER = "engines"
+# What answers are compared with where the version has a sample.
+RECORDED = "eager torch, recorded when the version was published"
 # A sidecar is a few kilobytes; something larger is none.
 MAX_BYTES = 256 * 1024
 

@@ -3,16 +3,20 @@
 Knows ONNX files and nothing of who asks. Three settings are always said, because their defaults depend on the machine: the
 precision (on a CPU with AMX it would become bfloat16 by itself), the number of threads, and that none is bound to a core (two
 processes in one pod would choose the same one).
+
+For every number of rows that it has not seen OpenVINO prepares the program, which takes as long as a hundred runs of a small
+one. So batches are run in pieces of sizes that were prepared when the version was loaded.
 """
 
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import openvino
 from openvino import properties
 from openvino.properties import hint, streams
 
-from windlass_infer.engine import Arrays, EngineSignature, TensorSignature
+from windlass_infer.engine import PREPARED_ROWS, Arrays, EngineSignature, TensorSignature
 from windlass_infer.engines.failures import broken, first_line
 from windlass_infer.engines.machine import THREADS
 
@@ -65,6 +69,18 @@ class OpenVinoEngine:
 
     def run(self, inputs: Arrays) -> Arrays:
         """All outputs; see Engine."""
+        rows = len(next(iter(inputs.values())))
+        sizes = pieces(rows)
+        if len(sizes) == 1:
+            return self._run(inputs)
+        parts: list[Arrays] = []
+        start = 0
+        for size in sizes:
+            parts.append(self._run({name: values[start : start + size] for name, values in inputs.items()}))
+            start += size
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _run(self, inputs: Arrays) -> Arrays:
         # Inputs are read where they lie; outputs are copied, because the request writes the next ones into the same memory.
         results = self._request.infer(inputs, share_inputs=True, share_outputs=False)
         return {signature.name: results[port] for signature, port in self._outputs}
@@ -72,6 +88,19 @@ class OpenVinoEngine:
     def close(self) -> None:
         """Drop the compiled model and with it the weights."""
         del self._request, self._outputs
+
+
+def pieces(rows: int) -> list[int]:
+    """Prepared sizes that make up so many rows, the largest first.
+
+    >>> pieces(45)
+    [32, 8, 5]
+    """
+    sizes: list[int] = []
+    for size in reversed(PREPARED_ROWS):
+        times, rows = divmod(rows, size)
+        sizes += [size] * times
+    return sizes
 
 
 def _tensor(port: openvino.ConstOutput, kind: str) -> TensorSignature:

@@ -15,7 +15,7 @@ from pathlib import Path
 from windlass_infer.engine import Arrays, EngineSignature
 from windlass_infer.engines.agreement import difference
 from windlass_infer.engines.candidates import Candidate
-from windlass_infer.engines.figures import Circumstances, Figure, Figures
+from windlass_infer.engines.figures import RECORDED, Circumstances, Figure, Figures
 from windlass_infer.engines.samples import Sample, read_arrays, write_arrays
 from windlass_infer.engines.timing import fit
 from windlass_infer.engines.trial import Request, Result
@@ -25,7 +25,6 @@ TRIAL_SECONDS = 20.0
 # Seconds after which no further candidate is tried, so that a version is not kept from serving for the sake of speed.
 ALL_SECONDS = 40.0
 
-RECORDED = "eager torch, recorded when the version was published"
 # Whose answers are right where none are recorded, the first that answers.
 REFERENCES = {
     "torch": "eager torch, as it answers here",
