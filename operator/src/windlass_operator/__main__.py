@@ -68,6 +68,7 @@ async def _run_parts(settings: Settings, cluster: KubernetesCluster) -> None:
             group.create_task(queue.run(), name="queue"),
             group.create_task(scraper.run(), name="progress"),
             group.create_task(resync.run(), name="resync"),
+            group.create_task(cluster.keep_warm(), name="connections"),
             group.create_task(health.serve(settings.port), name="health"),
         ]
         # At its end kopf waits 5 s for tasks that were not there when it began, taking them for its own. Let all of ours begin.

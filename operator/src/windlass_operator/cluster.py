@@ -2,9 +2,14 @@
 
 Requests go through kubernetes.aio's ApiClient, which knows credentials and TLS, but bodies stay plain JSON: the generated
 models refuse what they do not know, and cost more than all else that the operator does.
+
+A few connections are kept open while nothing happens: to open one takes several times as long as a request, and a user would
+see that in how soon a status tells of a pod.
 """
 
+import asyncio
 import json
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlencode
 
@@ -12,7 +17,7 @@ import aiohttp
 from kubernetes.aio import config
 from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
-from kubernetes.aio.client.rest import RESTResponse
+from kubernetes.aio.client.rest import RESTClientObject, RESTResponse
 
 from windlass_core import __version__
 from windlass_operator import metrics
@@ -22,6 +27,11 @@ from windlass_operator.api import FIELD_MANAGER, ApiError, Busy, Conflict, Kind,
 REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=5)
 # Objects of one page of a list, so that neither side holds all of a large cluster at once.
 LIST_PAGE = 500
+# Connections kept open: as many as the widest look of a round uses, that at a service with its Model, pods and five children.
+WARM_CONNECTIONS = 7
+# Each is used this often, in seconds, and given up when it was not used for so many. The API server gives up after 90.
+WARM_EVERY_SECONDS = 30.0
+KEEPALIVE_SECONDS = 75.0
 
 JSON = "application/json"
 APPLY = "application/apply-patch+yaml"
@@ -29,11 +39,19 @@ MERGE = "application/merge-patch+json"
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 
+class _Connections(RESTClientObject):
+    """The client's connections, kept for longer than aiohttp's 15 seconds."""
+
+    def _create_connector(self) -> aiohttp.TCPConnector:
+        return aiohttp.TCPConnector(limit=self.maxsize, ssl=self.ssl_context, keepalive_timeout=KEEPALIVE_SECONDS)
+
+
 class KubernetesCluster:
     """Implements `api.Cluster`."""
 
     def __init__(self, client: ApiClient) -> None:
         self._client = client
+        client.rest_client = _Connections(client.configuration)
         client.user_agent = f"windlass-operator/{__version__}"
 
     @classmethod
@@ -57,6 +75,20 @@ class KubernetesCluster:
     async def close(self) -> None:
         """End all connections."""
         await self._client.close()  # type: ignore[no-untyped-call]
+
+    async def keep_warm(self) -> None:
+        """Use a few connections now and then, until cancelled, so that a round after a quiet hour finds them open."""
+        while True:
+            await self.warm()
+            await asyncio.sleep(WARM_EVERY_SECONDS)
+
+    async def warm(self) -> None:
+        """Use WARM_CONNECTIONS at the same time. Whatever the server answers, they are open then; to be away is its right."""
+        await asyncio.gather(*(self._touch() for _ in range(WARM_CONNECTIONS)))
+
+    async def _touch(self) -> None:
+        with suppress(Busy):
+            await self._send("GET", "/version")
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
         """See `api.Cluster`."""
@@ -122,18 +154,13 @@ class KubernetesCluster:
         accept: str = JSON,
         absent_ok: bool = False,
     ) -> Manifest | None:
-        headers = {"Accept": accept, "Content-Type": content_type, **self._client.default_headers}
-        await self._client.update_params_for_auth(headers, None, ["BearerToken"], path, method, body)
         given = urlencode({name: value for name, value in (query or {}).items() if value})
-        url = f"{self._client.configuration.host}{path}" + (f"?{given}" if given else "")
+        headers = {"Accept": accept, "Content-Type": content_type}
         try:
-            response = await self._client.rest_client.request(  # type: ignore[no-untyped-call]
-                method, url, headers=headers, body=body, _request_timeout=REQUEST_TIMEOUT
-            )
-            data = await response.read()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            response, data = await self._send(method, path + (f"?{given}" if given else ""), headers, body)
+        except Busy:
             metrics.API_REQUESTS.labels(method, kind.plural, "none").inc()
-            raise Busy(f"the API server does not answer: {type(error).__name__} {error}".strip()) from error
+            raise
         metrics.API_REQUESTS.labels(method, kind.plural, str(response.status)).inc()
         if response.status == 404 and absent_ok:
             return None
@@ -141,6 +168,25 @@ class KubernetesCluster:
             raise _error(response, data)
         document: Manifest = json.loads(data)
         return document
+
+    async def _send(
+        self, method: str, target: str, headers: dict[str, str] | None = None, body: Manifest | None = None
+    ) -> tuple[RESTResponse, bytes]:
+        """An answer, whatever it says.
+
+        Raises:
+            Busy: there is none.
+        """
+        headers = {**(headers or {}), **self._client.default_headers}
+        await self._client.update_params_for_auth(headers, None, ["BearerToken"], target, method, body)
+        url = f"{self._client.configuration.host}{target}"
+        try:
+            response = await self._client.rest_client.request(  # type: ignore[no-untyped-call]
+                method, url, headers=headers, body=body, _request_timeout=REQUEST_TIMEOUT
+            )
+            return response, await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Busy(f"the API server does not answer: {type(error).__name__} {error}".strip()) from error
 
 
 def _error(response: RESTResponse, data: bytes) -> ApiError:
