@@ -9,6 +9,8 @@ import pytest
 from pydantic import BaseModel, Field, ValidationError
 
 from windlass_core.crd import KINDS, Kind, structural_schema
+from windlass_core.resources.common import ComputeResources
+from windlass_core.resources.training_job import Stop
 
 Schema = dict[str, Any]
 
@@ -181,10 +183,25 @@ def test_what_no_crd_can_say_is_an_error_and_not_lost(model: type[BaseModel]) ->
 
 
 @pytest.mark.parametrize(
+    ("cpu", "memory"), [("1", "512Mi"), ("500m", "1.5Gi"), ("0.5", "2G"), (2, 1_000_000_000), ("1.5", "64M")]
+)
+def test_the_quantities_that_people_write_are_taken(cpu: str | int, memory: str | int) -> None:
+    resources = ComputeResources.model_validate({"cpu": cpu, "memory": memory})
+    assert (resources.cpu, resources.memory) == (str(cpu), str(memory))
+
+
+def test_a_deadline_is_a_time_that_comes() -> None:
+    with pytest.raises(ValidationError, match="less than or equal to 2147483647"):
+        Stop.model_validate({"deadlineSeconds": 10**12})
+
+
+@pytest.mark.parametrize(
     "bad",
     [
         pytest.param({"resources": {"memory": "2 GB"}}, id="no quantity"),
         pytest.param({"resources": {"cpu": True}}, id="a truth as a quantity"),
+        pytest.param({"resources": {"memory": "512m"}}, id="thousandths of bytes"),
+        pytest.param({"resources": {"cpu": "2Gi"}}, id="bytes of cores"),
         pytest.param({"source": {"uri": "/data/x.csv"}}, id="no address in the store"),
         pytest.param({"lable": "y"}, id="an unknown field"),
     ],

@@ -11,7 +11,6 @@ from sklearn.datasets import load_diabetes, load_digits
 from windlass_core.contracts import TrainRun, VersionReference
 from windlass_core.manifests import ColumnDescription, DatasetContent, SplitDescription
 from windlass_core.registry import Registry
-from windlass_core.resources.dataset import DatasetSpec
 from windlass_core.resources.training_job import TrainingJobSpec
 from windlass_core.store import Store
 from windlass_preprocess.transform import ClassLabel, NumericFeature, QuantityLabel, Transform
@@ -78,7 +77,7 @@ def publish_table(
         splits=splits,
         source=[f"store://raw/{name}.csv"],
         source_digests=["sha256:" + "0" * 64],
-        spec=DatasetSpec.model_validate({"source": {"uri": f"store://raw/{name}.csv"}, "label": "y"}),
+        spec={"source": {"uri": f"store://raw/{name}.csv"}, "label": "y"},
     )
     registry = Registry(store, "datasets")
     number = registry.claim(name, "test")

@@ -85,6 +85,20 @@ def test_a_claimed_version_is_not_visible_until_its_manifest_is_written(registry
     assert registry.versions("digits") == [1]
 
 
+def test_the_newest_versions_are_listed_without_a_look_at_the_older_ones(
+    registry: Registry, store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for owner in ("uid-1", "uid-2", "uid-3"):
+        publish(registry, folder, owner)
+    registry.claim("digits", "uid-4")
+    assert registry.versions("digits") == [1, 2, 3]
+    asked: list[str] = []
+    head = store.head
+    monkeypatch.setattr(store, "head", lambda path: asked.append(path) or head(path))
+    assert registry.versions("digits", newest=2) == [2, 3]
+    assert asked == [f"models/digits/{version}/manifest.json" for version in (4, 3, 2)]
+
+
 def test_a_published_version_is_read_back_with_all_its_files(registry: Registry, folder: Path, tmp_path: Path) -> None:
     before = datetime.now(UTC)
     reference = publish(registry, folder).reference

@@ -1,5 +1,7 @@
 """The same input is the same version, byte for byte; another input is another version."""
 
+import json
+
 import pytest
 from dataset_bench import HELD_OUT, PEOPLE, DatasetBench, numbers
 
@@ -34,3 +36,14 @@ def test_another_input_is_another_version(bench: DatasetBench, change: str) -> N
     )
     assert version.published.reference.version == 2
     assert Registry(bench.store, "datasets").versions("data") == [1, 2]
+
+
+def test_a_version_that_a_later_release_made_is_read(bench: DatasetBench) -> None:
+    bench.prepare_csv(PEOPLE, label="sick")
+    path = "datasets/data/1/manifest.json"
+    manifest = json.loads(bench.store.read(path))
+    manifest["dataset"] |= {"later": 1, "spec": manifest["dataset"]["spec"] | {"later": 1}}
+    bench.store.write(path, json.dumps(manifest).encode())
+    content = Registry(bench.store, "datasets").open("data", 1).manifest.dataset
+    assert content is not None
+    assert (content.label, content.spec["later"]) == ("sick", 1)

@@ -5,13 +5,12 @@ bytes. Values only: `registry.py` writes and reads them.
 """
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from windlass_core.contracts import VersionReference
-from windlass_core.resources.dataset import DatasetSpec
 from windlass_core.resources.model import OmittedFormat
 from windlass_core.resources.training_job import TrainingJobSpec
 
@@ -66,7 +65,8 @@ class DatasetContent(ManifestModel):
     splits: dict[Literal["train", "validation", "test"], SplitDescription]
     source: list[str] = Field(description="Files it was made from, as store:// URIs.")
     source_digests: list[str] = Field(description="sha256:<hex> of those files, in the same order.")
-    spec: DatasetSpec = Field(description="The spec it was made by.")
+    # Not as the model of it, which refuses what it does not know: an older release must read the versions of a newer one.
+    spec: dict[str, Any] = Field(description="The spec it was made by, as it stood in the object.")
 
 
 class TensorDescription(ManifestModel):

@@ -15,6 +15,7 @@ import logging
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -104,9 +105,10 @@ class Registry:
         """Names that have at least a claim, sorted."""
         return list(self._store.folders(self._kind))
 
-    def versions(self, name: str) -> list[int]:
-        """Numbers of the whole versions of `name`, ascending."""
-        return [version for version in self._numbers(name) if self._exists(name, version)]
+    def versions(self, name: str, *, newest: int | None = None) -> list[int]:
+        """Numbers of the whole versions of `name`, ascending; at most the `newest`, because each costs a request."""
+        whole = (version for version in reversed(self._numbers(name)) if self._exists(name, version))
+        return sorted(islice(whole, newest))
 
     def claim(self, name: str, owner: str) -> int:
         """A number that belongs to `owner` alone; the same owner gets the same number again.

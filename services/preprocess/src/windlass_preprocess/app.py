@@ -32,7 +32,7 @@ from windlass_preprocess.writing import PREVIEW_FILE, PREVIEW_ROWS
 
 # Of one page of a listing.
 PAGE_LIMIT = 1000
-# Versions of one Dataset that are listed, newest first; each costs one small read.
+# Versions of one Dataset that are listed, newest first; each costs two small requests.
 VERSIONS_LISTED = 50
 # Namespaces whose clients are kept open.
 STORES_KEPT = 256
@@ -219,7 +219,7 @@ def _add_dataset_routes(app: FastAPI, stores: Stores) -> None:
     @app.get(f"{datasets}/{{name}}/versions", tags=["datasets"], summary="List the newest versions of a Dataset")
     def list_versions(namespace: Namespace, name: Name) -> Versions:
         registry = Registry(stores.of(namespace), "datasets")
-        numbers = registry.versions(name)[-VERSIONS_LISTED:]
+        numbers = registry.versions(name, newest=VERSIONS_LISTED)
         if not numbers:
             raise NotFound(f"Dataset {name} has no version in namespace {namespace}")
         return Versions(versions=[_summary(registry.open(name, number)) for number in reversed(numbers)])

@@ -38,7 +38,7 @@ from windlass_preprocess.transform import TRANSFORM_FILE, Transform
 from windlass_preprocess.writing import write_preview, write_split
 
 # Part of what a version belongs to: raised when a release makes something else of the same input.
-PIPELINE_REVISION = 1
+PIPELINE_REVISION = 2
 # A oneHot column has a number for each category; an ordinal one may name many more.
 MAX_CATEGORIES = {"oneHot": 1000, "ordinal": 100_000}
 
@@ -173,7 +173,7 @@ def _write(
         splits=_write_splits(database, context, prepared.columns, folder),
         source=[f"{URI_SCHEME}{file.path}" for file in files],
         source_digests=[file.digest for file in files],
-        spec=spec,
+        spec=spec.to_json(),
     )
 
 

@@ -45,18 +45,28 @@ ObjectName = Annotated[
     ),
 ]
 VersionNumber = Annotated[int, Field(ge=1, le=2**31 - 1)]
-# What Kubernetes accepts as a quantity, as far as a pattern can tell; the API server checks the pod itself.
-Quantity = Annotated[
+# What Kubernetes accepts as quantities, but for those that nobody means: 512m of memory is half a byte, and 2Gi of cpu are more
+# cores than there are.
+CpuQuantity = Annotated[
     str,
     Field(
         max_length=32,
-        pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$",
-        json_schema_extra={
-            INT_OR_STRING: True,
-            PATTERN_MESSAGE: "a quantity is a number with or without a unit, for example 2, 500m, 512Mi or 4Gi",
-        },
+        pattern=r"^[0-9]+(\.[0-9]+)?m?$",
+        json_schema_extra={INT_OR_STRING: True, PATTERN_MESSAGE: 'cpu is a number of cores, for example 2, "0.5" or 500m'},
     ),
     BeforeValidator(_quantity_text),  # last: constraints after it would not reach the schema
+]
+MemoryQuantity = Annotated[
+    str,
+    Field(
+        max_length=32,
+        pattern=r"^[0-9]+(\.[0-9]+)?(k|M|G|T|Ki|Mi|Gi|Ti)?$",
+        json_schema_extra={
+            INT_OR_STRING: True,
+            PATTERN_MESSAGE: "memory is a number of bytes with a unit k, M, G, T, Ki, Mi, Gi or Ti, for example 512Mi or 4Gi",
+        },
+    ),
+    BeforeValidator(_quantity_text),
 ]
 
 # A time long enough to matter and short enough to wait for.
@@ -124,8 +134,8 @@ class Gpu(ResourceModel):
 class ComputeResources(ResourceModel):
     """CPU and memory for each pod."""
 
-    cpu: Quantity | None = Field(default=None, description="CPU for each pod, for example 500m or 2.")
-    memory: Quantity | None = Field(
+    cpu: CpuQuantity | None = Field(default=None, description="CPU for each pod, for example 500m or 2.")
+    memory: MemoryQuantity | None = Field(
         default=None, description="Memory for each pod, for example 512Mi; also the limit beyond which the pod is ended."
     )
 

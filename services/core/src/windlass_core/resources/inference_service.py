@@ -9,9 +9,9 @@ from windlass_core.resources.common import (
     Conditions,
     Duration,
     EnvironmentVariable,
+    MemoryQuantity,
     ModelVersionReference,
     ObjectName,
-    Quantity,
     ResourceModel,
     StatusModel,
     VersionNumber,
@@ -115,7 +115,7 @@ class InferenceServiceSpec(ResourceModel):
     )
     slo: Objective | None = Field(default=None, description="How fast answers should be; unset, requests wait in the queue.")
     batch: Batch | None = Field(default=None, description="How requests are computed together.")
-    cache: Quantity | None = Field(
+    cache: MemoryQuantity | None = Field(
         default=None,
         description="Memory in each process for answers to questions that come again, for example 64Mi; unset: none.",
     )

@@ -117,6 +117,7 @@ class Stop(ResourceModel):
         description="Seconds after the pods were first asked for, waiting for room included, at which the run fails with "
         "DeadlineExceeded.",
         ge=1,
+        le=2**31 - 1,
     )
 
 
