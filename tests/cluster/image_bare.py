@@ -5,7 +5,7 @@ Knows: in which order that goes, and what can be skipped. Must not know: how a D
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,29 +154,38 @@ def _stored(repository: str) -> list[Reference]:
     return [Reference(REGISTRY, repository, tag) for tag in image_registry.tags(REGISTRY, repository)]
 
 
-def pull(images: Iterable[Reference], layout: Layout) -> None:
+def pull(images: Collection[Reference], layout: Layout) -> None:
     """Have the images unpacked on the node, so that the first pods need not wait; does nothing without a cluster.
 
     Raises ClusterError when a pull fails.
     """
     if not processes.alive(containerd.NAME):
         return
-    there = _ctr(layout, "images", "ls", "--quiet").split()
-    wanted = list(map(str, images))
-    for name in wanted:
+    there = _on_node(layout)
+    for name in map(str, images):
         if name not in there:
             with step(f"Image {name}: pull to the node"):
                 _ctr(layout, "images", "pull", "--plain-http", name)
-    old = superseded(there, wanted, set(buildah(layout).names()))
+    old = superseded(_on_node(layout), list(map(str, images)), set(buildah(layout).names()))
     if old:
         _ctr(layout, "images", "rm", *old)
 
 
-def superseded(there: Iterable[str], wanted: Collection[str], built: set[str]) -> list[str]:
-    """Of the images on the node, those of ours to drop: neither wanted nor kept by the builder. A pod's stays with it."""
+def superseded(there: Mapping[str, str], wanted: Collection[str], built: set[str]) -> list[str]:
+    """Of the node's images, name to digest, those of ours to drop: neither wanted nor kept by the builder.
+
+    The node knows each image by its digests as well, and keeps it for as long as one of its names is left. What runs
+    goes on.
+    """
     kept = built.union(wanted)
     ours = {name.rpartition(":")[0] for name in wanted}
-    return [name for name in there if name not in kept and name.rpartition(":")[0] in ours]
+
+    def may_go(name: str) -> bool:
+        repository = name.partition("@")[0] if "@" in name else name.rpartition(":")[0]
+        return name not in kept and (repository in ours or name.startswith("sha256:"))
+
+    needed = {digest for name, digest in there.items() if not may_go(name)}
+    return [name for name, digest in there.items() if may_go(name) and digest not in needed]
 
 
 def clean(layout: Layout) -> None:
@@ -195,6 +204,11 @@ def leaks(layout: Layout) -> list[str]:
         *(f"process {number} of an image build" for number in image_process.strays(builder.folder)),
         *(f"mount {point} of an image build" for point in mounts.below(builder.folder) if builder.folder.is_dir()),
     ]
+
+
+def _on_node(layout: Layout) -> dict[str, str]:
+    lines = _ctr(layout, "images", "ls").splitlines()[1:]
+    return {fields[0]: fields[2] for fields in map(str.split, lines)}
 
 
 def _ctr(layout: Layout, *arguments: str) -> str:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import choose
 import following
-import image_bare
 import image_base
 import image_buildah
 import image_docker
@@ -97,11 +96,6 @@ def test_buildah_sees_secrets_and_mounts_and_stops_at_a_stage() -> None:
 )
 def test_progress_of_buildah(line: str, shown: str) -> None:
     assert image_buildah.where(line) == shown
-
-
-def test_the_node_drops_what_the_builder_has_forgotten_and_nothing_of_others() -> None:
-    there = ["r/windlass/a:1", "r/windlass/a:2", "r/windlass/a:3", "docker.io/other:1", "sha256:77"]
-    assert image_bare.superseded(there, ["r/windlass/a:3"], {"r/windlass/a:2"}) == ["r/windlass/a:1"]
 
 
 class TestSettings:

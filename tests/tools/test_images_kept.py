@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import image_bare
 import image_keep
 import image_registry
 import pytest
@@ -45,6 +46,18 @@ TORCH, OTHER_TORCH = {"torch": 9}, {"other-torch": 9}
 )
 def test_large_images_stay_only_as_far_as_they_fit(sizes: dict[str, dict[str, int]], wanted: set[str], old: list[str]) -> None:
     assert image_keep.too_large(sizes, wanted, limit=11) == old
+
+
+def test_the_node_drops_what_the_builder_has_forgotten_under_all_its_names_and_nothing_of_others() -> None:
+    there = {
+        "r/windlass/a:1": "sha256:old", "r/windlass/a@sha256:old": "sha256:old", "sha256:id-of-old": "sha256:old",
+        "r/windlass/a:2": "sha256:built", "sha256:id-of-built": "sha256:built",
+        "r/windlass/a:3": "sha256:new", "r/windlass/a:0": "sha256:new",
+        "docker.io/other:1": "sha256:other", "sha256:id-of-other": "sha256:other",
+        "sha256:id-of-nameless": "sha256:nameless",
+    }  # fmt: skip
+    old = image_bare.superseded(there, ["r/windlass/a:3"], {"r/windlass/a:2"})
+    assert old == ["r/windlass/a:1", "r/windlass/a@sha256:old", "sha256:id-of-old", "sha256:id-of-nameless"]
 
 
 class FakeRegistry(ThreadingHTTPServer):
