@@ -3,14 +3,19 @@
 Knows nothing of what the processes are.
 """
 
+import os
 import secrets
 import shutil
 import socket
-from collections.abc import Sequence
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 # Below the range from which the kernel takes ports of outgoing connections, so that none of these takes one that was
 # found free a moment ago.
 FIRST_PORT, LAST_PORT = 20_000, 32_000
+STOP_SECONDS = 10
 
 _given: set[int] = set()
 
@@ -36,3 +41,19 @@ def bound_to_us(argv: Sequence[str]) -> list[str]:
     """The command, killed by the kernel when the test run dies, even by SIGKILL; elsewhere than on Linux the command alone."""
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", "KILL", *argv] if setpriv else list(argv)
+
+
+@contextmanager
+def running(argv: Sequence[str], log: Path, variables: Mapping[str, str] | None = None) -> Iterator["subprocess.Popen[bytes]"]:
+    """A process that writes all it says to `log`, while the context lasts."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(bound_to_us(argv), env={**os.environ, **(variables or {})}, stdout=output, stderr=output)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -12,16 +12,15 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from children import bound_to_us, free_port
+from children import free_port, running
 
 TOKEN = "test-admin"
 START_SECONDS = 60
-STOP_SECONDS = 10
 CONTROLLERS = "job-controller,deployment-controller,replicaset-controller,garbage-collector-controller,namespace-controller"
 
 
@@ -125,20 +124,10 @@ def _write_kubeconfig(folder: Path, url: str) -> Path:
     return path
 
 
-@contextmanager
-def _process(folder: Path, program: str, flags: Sequence[str]) -> Iterator[None]:
+def _process(folder: Path, program: str, flags: Sequence[str]) -> AbstractContextManager["subprocess.Popen[bytes]"]:
     found = shutil.which(program)
     assert found, f"{program} is not on the PATH; run the tests by make unit"
-    command = bound_to_us([found, *flags])
-    with (folder / f"{program}.log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
-        try:
-            yield
-        finally:
-            process.terminate()
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
+    return running([found, *flags], folder / f"{program}.log")
 
 
 def _wait_ready(plane: ControlPlane, folder: Path) -> None:

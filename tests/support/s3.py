@@ -16,10 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from children import bound_to_us, free_port
+from children import free_port, running
 
 START_SECONDS = 20
-STOP_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -54,20 +53,11 @@ def running_server(folder: Path) -> Iterator[S3Server]:
     data.mkdir()
     server = S3Server(port, data, access_key="tests", secret_key=secrets.token_hex(16))
     keys = {"ROOT_ACCESS_KEY": server.access_key, "ROOT_SECRET_KEY": server.secret_key}
-    command = bound_to_us([str(program), "--port", f"127.0.0.1:{port}", "--quiet", "posix", str(data)])
+    command = [str(program), "--port", f"127.0.0.1:{port}", "--quiet", "posix", str(data)]
     log = folder / "versitygw.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, env={**os.environ, **keys}, stdout=output, stderr=output)
-    try:
+    with running(command, log, keys) as process:
         _wait_until_it_listens(process, port, log)
         yield server
-    finally:
-        process.terminate()
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 @pytest.fixture(scope="session")

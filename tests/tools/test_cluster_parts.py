@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import io
 import json
 import socket
@@ -22,7 +24,7 @@ import pause_image
 import processes
 import pytest
 from console import ClusterError
-from layout import Layout
+from layout import HERE, Layout
 from processes import Daemon
 
 GIB = 1024**3
@@ -99,6 +101,12 @@ def test_no_two_programs_want_the_same_port(where: Layout) -> None:
     ]  # fmt: skip
     ports = [port for daemon in daemons for _, port in daemon.listens]
     assert len(ports) == len(set(ports))
+
+
+@pytest.mark.parametrize("module", sorted(path.stem for path in HERE.glob("*.py") if ">>> " in path.read_text()))
+def test_examples_in_docstrings_are_true(module: str) -> None:
+    tried = doctest.testmod(importlib.import_module(module))
+    assert (tried.failed, tried.attempted > 0) == (0, True)
 
 
 def test_names_of_flags_take_dashes() -> None:

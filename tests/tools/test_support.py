@@ -15,14 +15,20 @@ import pytest
 
 SUPPORT = Path(children.__file__).parent
 END_SECONDS = 10
-# Stands for a test run: starts a process, tells its number, and waits.
+# Stands for a test run: starts a process, which tells its number once it is what it shall be, and waits.
 PARENT = """
-import subprocess, sys
+import subprocess
 from children import bound_to_us
-child = subprocess.Popen(bound_to_us(["sleep", "600"]))
-print(child.pid, flush=True)
-child.wait()
+with subprocess.Popen(bound_to_us(["sh", "-c", "echo $$; exec sleep 60"])) as child:
+    child.wait()
 """
+
+
+def goes_on(process: Path) -> bool:
+    try:
+        return ") Z " not in (process / "stat").read_text()  # a dead one may wait for somebody to take note
+    except OSError:
+        return False
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda number: f"ended by {number.name}")
@@ -31,12 +37,12 @@ def test_a_process_of_a_test_ends_with_the_test_run(number: signal.Signals) -> N
     with subprocess.Popen([sys.executable, "-c", PARENT], env=environment, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         child = Path("/proc", parent.stdout.readline().strip())
-        assert child.exists()
+        assert goes_on(child)
         parent.send_signal(number)
-    deadline = time.monotonic() + END_SECONDS
-    while child.exists() and "(sleep) Z" not in (child / "stat").read_text():
-        assert time.monotonic() < deadline, "the process goes on"
-        time.sleep(0.01)
+        deadline = time.monotonic() + END_SECONDS
+        while goes_on(child):
+            assert time.monotonic() < deadline, "the process goes on"
+            time.sleep(0.01)
 
 
 def test_ports_are_free_and_none_is_given_twice() -> None:
