@@ -15,19 +15,18 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic.alias_generators import to_camel
 
+from windlass_core.pod import RENDEZVOUS_PORT as RENDEZVOUS_PORT
+from windlass_core.pod import RUN_PORT as RUN_PORT
+from windlass_core.pod import RUN_SPEC_VARIABLE as RUN_SPEC_VARIABLE
+from windlass_core.pod import TERMINATION_LOG_PATH as TERMINATION_LOG_PATH
+from windlass_core.pod import TERMINATION_LOG_VARIABLE as TERMINATION_LOG_VARIABLE
+from windlass_core.pod import TERMINATION_MESSAGE_BYTES as TERMINATION_MESSAGE_BYTES
 from windlass_core.resources.common import API_GROUP_VERSION
 from windlass_core.resources.dataset import DatasetSpec
 from windlass_core.resources.inference_service import EngineName as EngineName  # what reads a spec takes it from here
 from windlass_core.resources.model import OmittedFormat
 from windlass_core.resources.training_job import TrainingJobSpec
 
-RUN_SPEC_VARIABLE = "WINDLASS_RUN_SPEC"
-# Where Kubernetes reads the end of a container from; a variable so that a run outside a pod can write elsewhere.
-TERMINATION_LOG_VARIABLE = "WINDLASS_TERMINATION_LOG"
-TERMINATION_LOG_PATH = "/dev/termination-log"
-TERMINATION_MESSAGE_BYTES = 4096  # the kubelet's limit for one container
-RUN_PORT = 8080  # /progress, /metrics, /healthz and /readyz of every pod of ours
-RENDEZVOUS_PORT = 29400  # torch elastic's c10d store on the pod with index 0
 PEER_LOST = "PeerLost"  # reason of a worker that ended because another one had: that one's reason tells more
 
 

@@ -1,22 +1,26 @@
 """The door of the service: `windlass-infer serve`.
 
+With several cores this process is the parent of one serving process for each (see `windlass_core.processes`), and imports
+nothing that serves: it is small and there at once. With one core it serves itself.
+
 Exit codes: 0 when it was asked to stop and every request in flight was answered; else the code of the error (see
 `windlass_core.errors`), whose reason and sentence stand in the termination message for the operator.
 """
 
 import argparse
+import json
 import logging
 import os
 import sys
+from contextlib import suppress
 
 from windlass_core import log
-from windlass_core.contracts import RUN_PORT, InferServe, RunResult
-from windlass_core.errors import BadConfiguration, WindlassError
-from windlass_core.run import leave_message, read_spec
-from windlass_core.serving import serve
-from windlass_core.store import Store
-from windlass_infer.app import create
-from windlass_infer.service import Service
+from windlass_core.errors import WindlassError
+from windlass_core.listening import ALL_INTERFACES, listen
+from windlass_core.pod import RUN_PORT, RUN_SPEC_VARIABLE
+from windlass_core.processes.cores import cpu_limit, process_count
+from windlass_core.processes.crew import Crew, WorkerCrew, join
+from windlass_core.processes.supervisor import supervise
 
 SERVICE = "windlass-infer"
 
@@ -31,23 +35,40 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--port", type=int, default=RUN_PORT, help="port to listen on (%(default)s)")
     options = parser.parse_args(arguments)
     log.configure(SERVICE)
+    crew = join()
     try:
-        _serve(options.port)
+        count = 1 if isinstance(crew, WorkerCrew) else _process_count()
+        if count > 1:
+            program = [sys.executable, "-m", "windlass_infer", "serve", "--port", str(options.port)]
+            return supervise(program, count, listen(ALL_INTERFACES, options.port))
+        _serve(options.port, crew)
     except WindlassError as error:
         _log.error("%s", error.message, extra={"reason": error.reason})
-        leave_message(RunResult(outcome="Failed", reason=error.reason, message=error.message), os.environ)
+        _leave_message(error)
         return error.exit_code
     return 0
 
 
-def _serve(port: int) -> None:
-    spec = read_spec(os.environ)
-    if not isinstance(spec, InferServe):
-        raise BadConfiguration(f"{SERVICE} serves models; the run is of kind '{spec.kind}'")
-    service = Service(spec, lambda: Store.open(spec.namespace))
-    serve(create(service), port, on_drain=service.drain, until=lambda: service.failure is not None)
-    if service.failure:
-        raise service.failure
+def _process_count() -> int:
+    """What the spec asks for, else one for each core; a spec that cannot be read is reported by the process that serves."""
+    with suppress(ValueError, AttributeError):
+        asked = json.loads(os.environ.get(RUN_SPEC_VARIABLE, "")).get("processes")
+        if isinstance(asked, int) and asked > 0:
+            return asked
+    return process_count(cpu_limit())
+
+
+def _serve(port: int, crew: Crew) -> None:
+    from windlass_infer.process import serve_model  # what a parent does not need
+
+    serve_model(port, crew)
+
+
+def _leave_message(error: WindlassError) -> None:
+    from windlass_core.contracts import RunResult  # as above
+    from windlass_core.run import leave_message
+
+    leave_message(RunResult(outcome="Failed", reason=error.reason, message=error.message), os.environ)
 
 
 if __name__ == "__main__":

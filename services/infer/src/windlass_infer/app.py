@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from windlass_core import __version__
 from windlass_core.errors import NotFound, WindlassError
+from windlass_core.processes.crew import Crew
 from windlass_core.serving import create_app, json_response, problem_response
 from windlass_infer.door import Door, refuse_v2
 from windlass_infer.engine import TensorSignature
@@ -40,7 +41,7 @@ SERVER_NAME = "windlass-infer"
 V2_PREFIX = "/v2"
 
 
-def create(service: Service, *, intake: Intake | None = None) -> FastAPI:
+def create(service: Service, *, intake: Intake | None = None, crew: Crew | None = None) -> FastAPI:
     """The application that serves the model of `service`."""
 
     @asynccontextmanager
@@ -54,6 +55,7 @@ def create(service: Service, *, intake: Intake | None = None) -> FastAPI:
         lifespan=lifespan,
         description=f"Predictions of the model '{service.spec.name}'.",
         body_limit=MAX_BODY_BYTES,
+        crew=crew,
     )
     # Last in the list is innermost: behind the middleware that gives every request its id and its measurements.
     app.user_middleware.append(Middleware(Door, service=service, intake=intake or Intake()))
@@ -91,14 +93,14 @@ def _describe_v2(app: FastAPI, service: Service) -> None:
 
     @app.get(f"{V2_PREFIX}/health/ready", tags=["v2"], summary="Whether inference can be asked for", responses=not_ready)
     async def ready(response: Response) -> Ready:
-        state = service.why_not_ready() is None
+        state = await app.state.crew.why_not_ready() is None
         response.status_code = HTTPStatus.OK if state else HTTPStatus.SERVICE_UNAVAILABLE
         return Ready(ready=state)
 
     @app.get(f"{versioned}/ready", tags=["v2"], summary="Whether this version can be asked", responses=not_ready)
     @app.get(f"{base}/ready", tags=["v2"], summary="Whether this model can be asked", responses=not_ready)
     async def model_ready(response: Response) -> ModelReady:
-        state = service.why_not_ready() is None
+        state = await app.state.crew.why_not_ready() is None
         response.status_code = HTTPStatus.OK if state else HTTPStatus.SERVICE_UNAVAILABLE
         return ModelReady(name=name, ready=state)
 
