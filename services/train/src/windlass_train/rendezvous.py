@@ -9,8 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures import Future, wait
 from typing import Protocol
 
 import torch.distributed.elastic.rendezvous.registry as rendezvous_registry
@@ -107,14 +106,12 @@ class WatchedRendezvous(RendezvousHandler):
         joining: Future[RendezvousInfo] = Future()
         # A daemon: when the main thread leaves, the process ends without waiting for it.
         threading.Thread(target=_settle, args=(joining, self._join), name="rendezvous", daemon=True).start()
-        while True:
-            try:
-                info = joining.result(timeout=LOOK_SECONDS)
-            except FutureTimeoutError:
-                self._watcher.while_waiting()
-                continue
-            self._watcher.joined()
-            return info
+        # Not result(timeout=...): a TimeoutError of the joining itself would look like one that says "not yet".
+        while not wait([joining], timeout=LOOK_SECONDS).done:
+            self._watcher.while_waiting()
+        info = joining.result()
+        self._watcher.joined()
+        return info
 
     def _join(self) -> RendezvousInfo:
         if self._handler is None:
