@@ -94,6 +94,21 @@ def test_figures_of_a_run_come_in_pages(client: httpx.Client, store: Store, monk
     assert not second["more"]
 
 
+def test_a_page_of_figures_ends_between_two_steps(client: httpx.Client, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "MOST_POINTS", 2)
+    folder = describe(store, "uid")
+    now = datetime.now(UTC)
+    both = [(1, "train"), (2, "train"), (2, "validation"), (3, "train"), (4, "train"), (4, "validation")]
+    folder.write_points([MetricPoint(step=step, epoch=1, split=split, loss=1, at=now) for step, split in both])
+    seen, more = [], True
+    while more:
+        params = {"after": seen[-1][0] if seen else 0}
+        page = client.get(f"{ROOT}/runs/train-digits/uid/metrics", params=params).json()
+        seen += [(point["step"], point["split"]) for point in page["points"]]
+        more = page["more"]
+    assert seen == both
+
+
 def test_versions_are_listed_and_compared(client: httpx.Client, store: Store, tmp_path: Path) -> None:
     publish(store, tmp_path, "a", 0.9, recipe="mlp")
     publish(store, tmp_path, "b", 0.95, recipe="mlp", parameters={"learningRate": 0.01, "hidden": [8, 4]})

@@ -6,7 +6,7 @@ import pytest
 from training_runs import training_run
 
 from windlass_core.contracts import RunResult, VersionReference
-from windlass_core.errors import NotFound
+from windlass_core.errors import NotFound, Unavailable
 from windlass_core.store import Store
 from windlass_train.curve import Curve
 from windlass_train.pace import Agreed
@@ -59,6 +59,33 @@ def test_a_run_that_goes_back_to_a_checkpoint_writes_its_points_anew(folder: Run
         (3, "train"),
         (3, "validation"),
     ]
+
+
+def test_a_run_that_goes_back_while_its_points_are_read_takes_away_what_it_will_write_anew(folder: RunFolder) -> None:
+    for first in (1, 11, 21):
+        folder.write_points([point(first)])
+    points = folder.points()
+    assert next(points).step == 1
+    folder.drop_points_after(10)
+    assert list(points) == []
+
+
+def test_a_store_that_is_away_keeps_a_run_from_being_watched_and_not_from_going_on(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(_: RunFolder, __: list[MetricPoint]) -> None:
+        raise Unavailable("the store does not answer")
+
+    monkeypatch.setattr("windlass_train.curve.FLUSH_SECONDS", -1.0)
+    curve = Curve(folder, steps=100, steps_per_epoch=10, start=0)
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "write_points", away)
+        curve.train(1, AGREED)
+        assert steps(folder) == []
+        with pytest.raises(Unavailable):
+            curve.end_part()  # a checkpoint without its points would lose them
+    curve.train(2, AGREED)
+    assert steps(folder) == [1, 2]
 
 
 def test_a_long_run_keeps_about_a_thousand_points(folder: RunFolder) -> None:

@@ -98,8 +98,7 @@ def _runs(open_store: OpenStore) -> APIRouter:
         """Points of steps beyond `after`."""
         folder = RunFolder(open_store(namespace), job, uid)
         _existing(folder)
-        points = list(itertools.islice(folder.points(after=after), MOST_POINTS + 1))
-        return Metrics(points=points[:MOST_POINTS], more=len(points) > MOST_POINTS)
+        return _page(list(itertools.islice(folder.points(after=after), MOST_POINTS + 1)))
 
     return router
 
@@ -140,6 +139,13 @@ def _described(folder: RunFolder) -> Run | None:
 
 def _existing(folder: RunFolder) -> Run:
     return Run(description=folder.description(), result=folder.result())
+
+
+def _page(points: list[MetricPoint]) -> Metrics:
+    """At most MOST_POINTS, and of the last step all or none: the next page begins behind it."""
+    if len(points) <= MOST_POINTS:
+        return Metrics(points=points, more=False)
+    return Metrics(points=[point for point in points if point.step < points[-1].step], more=True)
 
 
 def _version(registry: Registry, model: str, number: int) -> Version:

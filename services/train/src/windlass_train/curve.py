@@ -4,15 +4,19 @@ Only the leader of a group writes. A part ends at each checkpoint (see runs.py);
 every FLUSH_SECONDS, so that a run can be watched.
 """
 
+import logging
 import time
 from datetime import UTC, datetime
 
+from windlass_core.errors import Unavailable
 from windlass_train.pace import Agreed
 from windlass_train.runs import MetricPoint, RunFolder
 
 FLUSH_SECONDS = 10.0
 # A curve of more points than this shows no more on any screen; longer runs give one point for several updates.
 TRAIN_POINTS = 1000
+
+log = logging.getLogger(__name__)
 
 
 class Curve:
@@ -34,7 +38,7 @@ class Curve:
         self._last_step = step
         self._add(step, "train", loss=agreed.loss, samples_per_second=agreed.samples_per_second)
         if time.monotonic() - self._flushed > FLUSH_SECONDS:
-            self._flush()
+            self._flush_if_possible()
 
     def validation(self, step: int, *, loss: float, accuracy: float | None) -> None:
         """Note the figures on the validation split."""
@@ -49,6 +53,14 @@ class Curve:
         epoch = round(step / self._steps_per_epoch, 4)
         fields = {"step": step, "epoch": epoch, "split": split, "at": datetime.now(UTC), **figures}
         self._part.append(MetricPoint.model_validate(fields))
+
+    def _flush_if_possible(self) -> None:
+        """A store that is away keeps a run from being watched, not from going on: the points stay here until the next time."""
+        try:
+            self._flush()
+        except Unavailable as error:
+            log.warning("the run's figures are not written for now", extra={"detail": error.message})
+            self._flushed = time.monotonic()
 
     def _flush(self) -> None:
         if self._part:

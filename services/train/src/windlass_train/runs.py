@@ -107,10 +107,16 @@ class RunFolder:
         for index, first in enumerate(parts):
             if index + 1 < len(parts) and parts[index + 1] <= after:
                 continue  # the next part begins within what the caller has
-            for line in self._store.read(self._part_path(first)).decode().splitlines():
+            for line in self._read_part(first).decode().splitlines():
                 point = MetricPoint.model_validate_json(line)
                 if point.step > after:
                     yield point
+
+    def _read_part(self, first_step: int) -> bytes:
+        try:
+            return self._store.read(self._part_path(first_step))
+        except NotFound:
+            return b""  # the run has gone back to a checkpoint since the parts were listed
 
     def _parts(self) -> list[int]:
         entries = self._store.list(f"{self._path}/metrics")
