@@ -29,8 +29,8 @@ AGAIN: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("case", AGAIN.values(), ids=AGAIN.keys())
 def test_workers_start_again_when(case: dict[str, Any]) -> None:
-    restarts = Restarts(case.pop("most"))
-    allow(restarts, *case.pop("outcomes"), **case)
+    flags = {name: value for name, value in case.items() if name not in ("most", "outcomes")}
+    allow(Restarts(case["most"]), *case["outcomes"], **flags)
 
 
 ENDS: dict[str, tuple[list[Outcome], dict[str, bool], type[WindlassError], str, str]] = {

@@ -11,16 +11,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from windlass_train.data import Data
-from windlass_train.objective import Program
+from windlass_train.objective import FORWARD_ROWS, Program
 
 # Probabilities below this count as this in the log loss, so that one certain mistake does not make it infinite.
 SMALLEST_PROBABILITY = 1e-15
 
 Floats = NDArray[np.float32] | NDArray[np.float64]
-
-
-# Rows of one forward pass; bounds its memory.
-BATCH_ROWS = 4096
 
 
 @torch.no_grad()
@@ -30,7 +26,7 @@ def evaluate_on_test(data: Data, module: nn.Module) -> dict[str, float]:
     if split is None:
         return {}
     program = Program(data.problem, module).eval()
-    parts = [program(split.features[start : start + BATCH_ROWS]) for start in range(0, split.rows, BATCH_ROWS)]
+    parts = [program(split.features[start : start + FORWARD_ROWS]) for start in range(0, split.rows, FORWARD_ROWS)]
     outputs = torch.cat(parts).numpy()
     if data.problem.task == "classification":
         return classification_metrics(outputs, split.targets.numpy())

@@ -12,6 +12,8 @@ from torch.nn import functional
 from windlass_train.recipes.problem import Problem
 
 INPUT_NAME = "features"
+# Rows of one forward pass without gradients; bounds the memory of validation and evaluation.
+FORWARD_ROWS = 4096
 
 
 def row_losses(problem: Problem, outputs: Tensor, targets: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from windlass_train.checkpoint import Checkpoints
 from windlass_train.curve import Curve
 from windlass_train.data import Data, SplitData
 from windlass_train.group import Group
-from windlass_train.objective import row_losses
+from windlass_train.objective import FORWARD_ROWS, row_losses
 from windlass_train.pace import Agreed, Pace
 from windlass_train.recipes import build_module
 from windlass_train.runs import RunFolder
@@ -31,8 +31,6 @@ from windlass_train.snapshot import Patience, TrainingState, copy_weights, encod
 
 LEARNING_RATES = {"adam": 1e-3, "sgd": 1e-2}
 SGD_MOMENTUM = 0.9
-# Rows of one forward pass without gradients; bounds the memory of a validation.
-VALIDATION_ROWS = 4096
 
 log = logging.getLogger(__name__)
 
@@ -188,8 +186,8 @@ class Trainer:
         self._module.eval()
         mine = share(np.arange(split.rows), rank=self._group.rank, world_size=self._group.world_size)
         loss_sum = hits = 0.0
-        for start in range(0, len(mine), VALIDATION_ROWS):
-            features, targets = split.take(mine[start : start + VALIDATION_ROWS], self._group.device)
+        for start in range(0, len(mine), FORWARD_ROWS):
+            features, targets = split.take(mine[start : start + FORWARD_ROWS], self._group.device)
             outputs = self._module(features)
             loss_sum += float(row_losses(self._data.problem, outputs, targets).double().sum())
             if self._data.problem.task == "classification":
