@@ -28,7 +28,7 @@ class Pod:
         told = Progress(phase="Training", step=step, steps=100, at=b.NOW)
         self.answer = web.Response(text=told.to_json_text(), content_type="application/json")
 
-    async def handle(self, _: web.Request) -> web.Response:
+    async def handle(self, _: web.Request) -> web.StreamResponse:
         self.asked += 1
         if self.answer is None:
             await asyncio.Event().wait()
@@ -76,6 +76,32 @@ def test_news_is_told_once_and_the_same_answer_is_no_news(monkeypatch: pytest.Mo
         return told
 
     assert asyncio.run(play()) == [KEY, KEY]
+
+
+def test_an_answer_may_come_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Piecemeal(Pod):
+        """Sends the second half when the first has gone through the loop."""
+
+        async def handle(self, request: web.Request) -> web.StreamResponse:
+            body = Progress(phase="Training", step=7, steps=100, at=b.NOW).to_json_text().encode()
+            response = web.StreamResponse()
+            await response.prepare(request)
+            for half in (body[: len(body) // 2], body[len(body) // 2 :]):
+                await response.write(half)
+                for _ in range(100):
+                    await asyncio.sleep(0)
+            return response
+
+    async def play() -> Progress | None:
+        pod, scraper = Piecemeal(), ProgressScraper(lambda _: None)
+        async with serving(pod) as port:
+            scraper.follow(KEY, "127.0.0.1")
+            await ask(scraper, port, monkeypatch)
+        return scraper.latest(KEY)
+
+    answer = asyncio.run(play())
+    assert answer is not None
+    assert answer.step == 7
 
 
 def test_a_pod_is_not_asked_again_before_its_time(monkeypatch: pytest.MonkeyPatch) -> None:

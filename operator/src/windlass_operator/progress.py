@@ -116,8 +116,8 @@ async def _fetch(session: aiohttp.ClientSession, address: str) -> Progress | Non
     host = f"[{address}]" if ":" in address else address
     try:
         async with session.get(f"http://{host}:{RUN_PORT}/progress", allow_redirects=False) as response:
-            data = await response.content.read(MAX_ANSWER_BYTES)
             response.raise_for_status()
+            data = await _bounded(response.content)
         answer = _finite(Progress.model_validate_json(data))
     except (aiohttp.ClientError, TimeoutError, OSError, ValidationError) as error:
         metrics.SCRAPES.labels("failed").inc()
@@ -125,6 +125,16 @@ async def _fetch(session: aiohttp.ClientSession, address: str) -> Progress | Non
         return None
     metrics.SCRAPES.labels("answered").inc()
     return answer
+
+
+async def _bounded(content: aiohttp.StreamReader) -> bytes:
+    """All of a body, however many pieces it comes in; of one that is too long only so much that it is no answer."""
+    data = bytearray()
+    async for piece in content.iter_any():
+        data += piece
+        if len(data) > MAX_ANSWER_BYTES:
+            break
+    return bytes(data[:MAX_ANSWER_BYTES])
 
 
 def _finite(answer: Progress) -> Progress:
