@@ -8,7 +8,7 @@ from aiohttp.test_utils import make_mocked_request
 from fake_cluster import FakeCluster
 from virtual_time import run
 
-from windlass_operator.api import DATASET, Busy, Key
+from windlass_operator.api import DATASET, POD, Busy, Key
 from windlass_operator.health import Health
 from windlass_operator.intake import Intake
 from windlass_operator.queue import WorkQueue
@@ -22,12 +22,13 @@ class Keys:
 
     def __init__(self) -> None:
         self.added: list[Key] = []
+        self.forgotten: list[Key] = []
 
     def add(self, key: Key) -> None:
         self.added.append(key)
 
     def forget(self, key: Key) -> None:
-        raise AssertionError(f"{key} exists")
+        self.forgotten.append(key)
 
 
 class Stage:
@@ -93,6 +94,21 @@ def test_a_busy_object_is_not_a_silent_stream(stage: Stage) -> None:
     stage.deliver()
     stage.edit("two")
     assert stage.check() == set()
+
+
+def test_what_was_deleted_and_never_told_is_looked_at_once_and_forgotten(stage: Stage) -> None:
+    stage.intake.child(POD, "ADDED", b.pod())
+    stage.cluster.drop(DATASET, b.NAMESPACE, "digits")
+    assert [stage.check(), stage.check()] == [set(), set()]
+    assert (stage.keys.forgotten, stage.keys.added) == ([KEY], [KEY])
+    assert (stage.intake.known(DATASET), stage.intake.known(POD)) == (frozenset(), frozenset())
+
+
+def test_an_operator_of_some_namespaces_forgets_nothing_of_another(stage: Stage) -> None:
+    one, other = (Resync(stage.cluster, stage.intake, stage.keys, (namespace,)) for namespace in ("elsewhere", b.NAMESPACE))
+    run(one.once())
+    run(other.once())
+    assert (stage.keys.forgotten, stage.keys.added) == ([], [])
 
 
 def test_every_so_often_everything_is_looked_at(stage: Stage) -> None:

@@ -7,7 +7,7 @@ out (`resync.py`). Knows neither kopf nor the cluster.
 from typing import Protocol
 
 from windlass_operator import metrics
-from windlass_operator.api import MODEL, QUIET_CHILDREN, Key, Kind, Manifest
+from windlass_operator.api import MODEL, PARENTS, QUIET_CHILDREN, Key, Kind, Manifest
 from windlass_operator.manifests import PARENT_LABELS
 from windlass_operator.references import References, outward, targets
 
@@ -36,14 +36,10 @@ class Intake:
 
     def parent(self, kind: Kind, event_type: str | None, body: Manifest) -> None:
         """An event on one of our four kinds; `event_type` is None for what the first listing brings."""
-        self._note_version(kind, event_type, body)
+        self._note_version(kind, body)
         key = Key(kind.name, body["metadata"]["namespace"], body["metadata"]["name"])
         if event_type == "DELETED":
-            self._generations.pop(key, None)
-            self._references.update(key, frozenset())
-            self._tell_dependants(key, None)
-            self._keys.forget(key)
-            self._keys.add(key)
+            self.gone(kind, key.namespace, key.name)
             return
         self._references.update(key, targets(key, body))
         self._tell_dependants(key, outward(key, body))
@@ -52,13 +48,30 @@ class Intake:
 
     def child(self, kind: Kind, event_type: str | None, body: Manifest) -> None:
         """An event on an object that the operator made; its labels lead to its owner."""
-        self._note_version(kind, event_type, body)
-        if kind in QUIET_CHILDREN and not self._is_meddling(kind, event_type, body):
-            return
-        labels = body["metadata"].get("labels") or {}
+        self._note_version(kind, body)
+        metadata = body["metadata"]
+        news = kind not in QUIET_CHILDREN or self._is_meddling(kind, event_type, body)
+        if event_type == "DELETED":
+            self.gone(kind, metadata["namespace"], metadata["name"])
+        labels = metadata.get("labels") or {}
         for parent_kind, label in PARENT_LABELS.items():
-            if label in labels:
-                self._keys.add(Key(parent_kind, body["metadata"]["namespace"], labels[label]))
+            if news and label in labels:
+                self._keys.add(Key(parent_kind, metadata["namespace"], labels[label]))
+
+    def gone(self, kind: Kind, namespace: str, name: str) -> None:
+        """An object exists no more, as its stream says, or a listing that should hold it: nothing of it is remembered."""
+        key = Key(kind.name, namespace, name)
+        self._versions[kind].pop((namespace, name), None)
+        self._generations.pop(key, None)
+        if kind in PARENTS:
+            self._references.update(key, frozenset())
+            self._tell_dependants(key, None)
+            self._keys.forget(key)
+            self._keys.add(key)
+
+    def known(self, kind: Kind) -> frozenset[tuple[str, str]]:
+        """Namespace and name of every object that the stream has brought and not taken away."""
+        return frozenset(self._versions.get(kind, ()))
 
     def version(self, kind: Kind, namespace: str, name: str) -> str | None:
         """The resourceVersion that the stream brought last, None when it brought none or the end of the object."""
@@ -75,12 +88,10 @@ class Intake:
         """Whether more than the status of a quiet child changed; that the operator made it is no news to it."""
         metadata = body["metadata"]
         key = Key(kind.name, metadata["namespace"], metadata["name"])
-        if event_type == "DELETED":
-            self._generations.pop(key, None)
-            return True
         now = (metadata.get("uid", ""), metadata.get("generation", 0), False)
         before, self._generations[key] = self._generations.get(key), now
-        return event_type == "MODIFIED" and (before != now or "generation" not in metadata)
+        changed = before != now or "generation" not in metadata
+        return event_type == "DELETED" or (event_type == "MODIFIED" and changed)
 
     def _tell_dependants(self, key: Key, now: object) -> None:
         if self._outward.get(key) == now:
@@ -92,12 +103,8 @@ class Intake:
         for dependant in self._references.dependants(key):
             self._keys.add(dependant)
 
-    def _note_version(self, kind: Kind, event_type: str | None, body: Manifest) -> None:
+    def _note_version(self, kind: Kind, body: Manifest) -> None:
         metrics.WATCH_EVENTS.labels(kind.name).inc()
         metadata = body["metadata"]
-        versions = self._versions.setdefault(kind, {})
         name = (metadata["namespace"], metadata["name"])
-        if event_type == "DELETED":
-            versions.pop(name, None)
-        else:
-            versions[name] = metadata.get("resourceVersion", "")
+        self._versions.setdefault(kind, {})[name] = metadata.get("resourceVersion", "")

@@ -1,6 +1,7 @@
 """Lists what is watched now and then: finds watch streams that went silent, and has every object looked at once in a while.
 
 A stream is silent when a listing shows a version of an object that the stream has not brought by the time of the next listing.
+A stream that began anew never tells what was deleted meanwhile; a listing does.
 """
 
 import asyncio
@@ -62,14 +63,19 @@ class Resync:
 
     async def _compare(self, kind: Kind, namespace: str | None, *, full: bool) -> set[tuple[Kind, str, str, str]]:
         ours = kind in PARENTS
+        # What is known before the question is asked must be in the answer, unless it was deleted.
+        gone = {place for place in self._intake.known(kind) if namespace in (None, place[0])}
         selector = "" if ours else MANAGED_SELECTOR
         missed = set()
         for item in await self._cluster.list(kind, namespace, labels=selector, metadata_only=True):
             metadata = item["metadata"]
             place, name, version = metadata["namespace"], metadata["name"], metadata.get("resourceVersion", "")
+            gone.discard((place, name))
             behind = self._intake.version(kind, place, name) != version
             if behind:
                 missed.add((kind, place, name, version))
             if ours and (full or behind):
                 self._keys.add(Key(kind.name, place, name))
+        for place, name in gone:
+            self._intake.gone(kind, place, name)
         return missed
