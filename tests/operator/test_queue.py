@@ -122,6 +122,13 @@ def test_the_server_may_ask_for_a_longer_rest() -> None:
     assert play(Recorder(RetryLater("busy", after=7.0), None, seconds=0.0), story) == [("a", 0.0), ("a", 7.0)]
 
 
+def test_nobody_may_ask_for_a_rest_longer_than_the_largest() -> None:
+    async def story(queue: WorkQueue[str]) -> None:
+        queue.add("a")
+
+    assert play(Recorder(RetryLater("busy", after=86_400.0), None, seconds=0.0), story) == [("a", 0.0), ("a", 120.0)]
+
+
 def test_an_unexpected_error_ends_neither_the_worker_nor_the_key() -> None:
     async def story(queue: WorkQueue[str]) -> None:
         queue.add("a")

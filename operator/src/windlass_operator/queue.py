@@ -40,7 +40,7 @@ class RetryLater(Exception):
     """Raised by work that failed in a way it has already told about; the key comes again.
 
     Args:
-        after: seconds to wait at least; None leaves it to the backoff.
+        after: seconds to wait at least, as far as the largest backoff; None leaves it to the backoff.
     """
 
     def __init__(self, message: str, *, after: float | None = None) -> None:
@@ -152,7 +152,8 @@ class WorkQueue(Generic[KeyT]):
 
     def _retry(self, key: KeyT, after: float | None, why: str) -> None:
         failures = self._failures[key] = self._failures.get(key, 0) + 1
-        seconds = max(after or 0.0, self._backoff.seconds(failures, self._chance()))
+        asked = min(after or 0.0, self._backoff.largest)
+        seconds = max(asked, self._backoff.seconds(failures, self._chance()))
         _log.info("%s comes again in %.2f s, after failure %d: %s", key, seconds, failures, why)
         self.add_after(key, seconds)
 
