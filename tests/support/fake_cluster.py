@@ -88,14 +88,13 @@ class FakeCluster:
         chosen = [item for item in found if _selected(item["metadata"].get("labels") or {}, labels) and _has(item, fields)]
         return [{"metadata": item["metadata"]} for item in chosen] if metadata_only else chosen
 
-    async def create(self, kind: Kind, manifest: Manifest) -> Manifest:
+    async def create(self, kind: Kind, manifest: Manifest) -> None:
         """See `api.Cluster`."""
         place = _of(kind, manifest)
         with self._writing(Write("create", kind.name, place[2])):
             if place in self.objects:
                 raise Conflict(f"{kind.plural} {place[2]} already exists", status=409)
             self._store(place, copy.deepcopy(manifest))
-        return copy.deepcopy(self.objects[place])
 
     async def apply(self, kind: Kind, manifest: Manifest) -> None:
         """See `api.Cluster`."""

@@ -116,7 +116,7 @@ class Cluster(Protocol):
         """The objects that match both selectors; of all namespaces when `namespace` is None."""
         ...
 
-    async def create(self, kind: Kind, manifest: Manifest) -> Manifest:
+    async def create(self, kind: Kind, manifest: Manifest) -> None:
         """Make the object; Conflict when one of its name exists."""
         ...
 

@@ -108,10 +108,10 @@ class KubernetesCluster:
             if not query["continue"]:
                 return items
 
-    async def create(self, kind: Kind, manifest: Manifest) -> Manifest:
+    async def create(self, kind: Kind, manifest: Manifest) -> None:
         """See `api.Cluster`."""
         path = kind.path(manifest["metadata"]["namespace"])
-        return await self._request("POST", kind, path, body=manifest, query={"fieldManager": FIELD_MANAGER}) or {}
+        await self._request("POST", kind, path, body=manifest, query={"fieldManager": FIELD_MANAGER})
 
     async def apply(self, kind: Kind, manifest: Manifest) -> None:
         """See `api.Cluster`."""
@@ -192,7 +192,7 @@ class KubernetesCluster:
 def _error(response: RESTResponse, data: bytes) -> ApiError:
     """The error that says what to do about an answer."""
     status, message = response.status, _message(data) or f"HTTP {response.status}"
-    if status in (404, 409):
+    if status in (404, 409, 410):  # 410: a list took so long that its next page is no longer kept
         return Conflict(message, status=status)
     if status in (401, 408, 429) or status >= 500:
         return Busy(message, status=status, retry_after=_seconds(response.headers.get("Retry-After")))

@@ -32,4 +32,6 @@ class StoreSecrets:
         if applied is not None and now - applied < (URGENT_SECONDS if urgent else REFRESH_SECONDS):
             return
         await self._cluster.apply(SECRET, store_secret(namespace, self._store))
-        self._applied_at[namespace] = now
+        # Namespaces come and go; one whose time has come is as good as one never seen.
+        recent = {name: at for name, at in self._applied_at.items() if now - at < REFRESH_SECONDS}
+        self._applied_at = {**recent, namespace: now}
