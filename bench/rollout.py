@@ -24,8 +24,11 @@ def main() -> int:
         checkout_to(copy)
         changed = copy / SHARED_MODULE
         changed.write_text(changed.read_text() + f"# changed at {time.time_ns()}\n")
-        print(f"a changed line in every image: {rolled_out(copy)}", flush=True)
-    print(f"and back to the checkout:      {rolled_out(ROOT)}")
+        try:
+            print(f"a changed line in every image: {rolled_out(copy)}", flush=True)
+        finally:
+            # Also when the measurement failed: nobody else's cluster may go on with a line that is in no checkout.
+            print(f"and back to the checkout:      {rolled_out(ROOT)}")
     return 0
 
 
@@ -33,6 +36,8 @@ def checkout_to(copy: Path) -> None:
     """Copy what git knows of the working tree, as it stands now."""
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True, timeout=30).stdout
     for name in filter(None, tracked.split("\0")):
+        if not (ROOT / name).exists():
+            continue  # removed, and not committed yet
         target = copy / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, target)

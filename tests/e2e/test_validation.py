@@ -58,9 +58,15 @@ REFUSED = {
     "a step that drops no column": Refused(dataset(steps=[{"drop": {"columns": []}}]), ("spec.steps[0].drop.columns",)),
     "a field that does not exist": Refused(dataset(lable="digit"), ('unknown field "spec.lable"',)),
     "memory that is no quantity": Refused(
-        dataset(resources={"memory": "2 GB"}), ("spec.resources.memory", "for example 2, 500m, 512Mi or 4Gi")
+        dataset(resources={"memory": "2 GB"}), ("spec.resources.memory", "for example 512Mi or 4Gi")
     ),
-    "less than no CPU": Refused(dataset(resources={"cpu": -1}), ("spec.resources.cpu", "a quantity is a number")),
+    "less than no CPU": Refused(dataset(resources={"cpu": -1}), ("spec.resources.cpu", "cpu is a number of cores")),
+    "thousandths of a byte": Refused(
+        dataset(resources={"memory": "512m"}), ("spec.resources.memory", "memory is a number of bytes")
+    ),
+    "a deadline after the end of all dates": Refused(
+        training_job(stop={"deadlineSeconds": 10**12}), ("spec.stop.deadlineSeconds", "less than or equal to 2147483647")
+    ),
     "a name that no pod can have": Refused(dataset(LONG_NAME), ("metadata.name has at most 40 characters and no dot",)),
     "a name with a dot": Refused(training_job("v1.2"), ("metadata.name has at most 40 characters and no dot",)),
     "a recipe that does not exist": Refused(
@@ -108,7 +114,7 @@ REFUSED = {
         inference_service(slo={"p99": "50"}), ("spec.slo.p99", "a duration is a whole number with its unit")
     ),
     "a batch of nothing": Refused(inference_service(batch={"max": 0}), ("spec.batch.max",)),
-    "a cache that is no quantity": Refused(inference_service(cache="a lot"), ("spec.cache", "a quantity is a number")),
+    "a cache that is no quantity": Refused(inference_service(cache="a lot"), ("spec.cache", "memory is a number of bytes")),
     "a variable that Windlass sets": Refused(
         inference_service(env=[{"name": "AWS_REGION", "value": "x"}]), ("env may not set WINDLASS_*, AWS_*",)
     ),
