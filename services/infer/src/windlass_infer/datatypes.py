@@ -9,6 +9,7 @@ Source: the tensor data sections of the Open Inference Protocol and of Triton's 
 """
 
 import math
+import reprlib
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +32,9 @@ BF16 = "BF16"
 _LENGTH = struct.Struct("<I")
 _BF16_BYTES = 2
 _BF16_NAN = 0x7FC0
+# Looks at the first few values of a list only, whatever its length.
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxdict, _SHORT.maxstring, _SHORT.maxother = 3, 6, 4, 60, 60
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,7 @@ def from_json(name: str, datatype: Datatype, shape: tuple[int, ...], data: objec
         index = next(index for index, value in enumerate(flat) if type(value) in strangers)
         raise BadRequest(f"tensor '{name}': value {index} is {shown(flat[index])}, which is not {_article(datatype.name)}")
     if datatype.dtype is None:
-        return Tensor(name, datatype.name, _objects(flat, shape))
+        return Tensor(name, datatype.name, objects(flat, shape))
     return Tensor(name, datatype.name, _numbers(name, datatype, flat).reshape(shape))
 
 
@@ -131,7 +135,7 @@ def from_bytes(name: str, datatype: Datatype, shape: tuple[int, ...], raw: memor
     """
     count = math.prod(shape)
     if datatype.dtype is None:
-        return Tensor(name, datatype.name, _objects(_elements(name, raw, count), shape))
+        return Tensor(name, datatype.name, objects(_elements(name, raw, count), shape))
     expected = count * datatype.size
     if len(raw) != expected:
         raise BadRequest(
@@ -157,12 +161,19 @@ def texts(tensor: Tensor) -> NDArray[Any]:
     flat = tensor.values.ravel()
     if all(type(element) is str for element in flat):
         return tensor.values
-    return _objects([_text(tensor.name, index, element) for index, element in enumerate(flat)], tensor.values.shape)
+    return objects([_text(tensor.name, index, element) for index, element in enumerate(flat)], tensor.values.shape)
+
+
+def objects(values: Sequence[object], shape: tuple[int, ...]) -> NDArray[Any]:
+    """An object array: the values of a BYTES tensor."""
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array.reshape(shape)
 
 
 def shown(value: object) -> str:
     """A value as it may stand in an error sentence: short, whatever a client sent."""
-    text = repr(value)
+    text = _SHORT.repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
@@ -242,12 +253,6 @@ def _text(name: str, index: int, element: object) -> str:
         return element.decode()
     except UnicodeDecodeError:
         raise BadRequest(f"tensor '{name}': BYTES value {index} is not UTF-8") from None
-
-
-def _objects(values: Sequence[object], shape: tuple[int, ...]) -> NDArray[Any]:
-    array = np.empty(len(values), dtype=object)
-    array[:] = values
-    return array.reshape(shape)
 
 
 def _article(datatype: str) -> str:

@@ -17,6 +17,7 @@ import orjson
 
 from windlass_infer.bodies.choice import IMAGE_FORMATS
 from windlass_infer.bodies.npy import NPY_TYPE, write_npy
+from windlass_infer.bodies.raw import shape_follows
 from windlass_infer.bodies.table import CSV_TYPE
 from windlass_infer.datatypes import DATATYPES, Tensor, to_bytes
 from windlass_infer.encoding import encode_request
@@ -83,7 +84,7 @@ def _bodies(predictor: Predictor) -> list[Example]:
     examples = []
     if predictor.only_input is not None:
         [tensor] = predictor.example_tensors(1)
-        examples += [Example(BINARY_TYPE, bytes(to_bytes(tensor)))]
+        examples += [Example(BINARY_TYPE, bytes(to_bytes(tensor)))] if shape_follows(predictor.only_input) else []
         examples += [Example(NPY_TYPE, write_npy(tensor.values))] if tensor.datatype != "BF16" else []
     if predictor.image is not None:
         examples += [Example(media_type, _picture(predictor.image, name)) for media_type, name in IMAGE_FORMATS.items()]

@@ -11,7 +11,7 @@ Pure. Knows no HTTP framework and no protocol: `questions.py` reads JSON itself.
 
 from windlass_infer.bodies.media import Headers, MediaType, content_codings, content_type
 from windlass_infer.bodies.npy import NPY_TYPE, read_npy
-from windlass_infer.bodies.raw import tensor_of_raw
+from windlass_infer.bodies.raw import shape_follows, tensor_of_raw
 from windlass_infer.bodies.table import CSV_TYPE, columns_of_csv
 from windlass_infer.engine import Arrays
 from windlass_infer.errors import UnsupportedMedia
@@ -39,7 +39,7 @@ def taken_types(predictor: Predictor) -> list[str]:
     """Media types of the bodies that this model takes, JSON first."""
     types = [JSON_TYPE]
     if predictor.only_input is not None:
-        types += [NPY_TYPE, BINARY_TYPE]
+        types += [NPY_TYPE, BINARY_TYPE] if shape_follows(predictor.only_input) else [NPY_TYPE]
     if predictor.image is not None:
         types += IMAGE_FORMATS
     if isinstance(predictor, TabularPredictor):

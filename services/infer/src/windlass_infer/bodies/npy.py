@@ -4,7 +4,10 @@ Pure. Arrays in C order and of this machine's byte order are views of the body, 
 pickles, are never read. Format: numpy.lib.format, versions 1.0 and 2.0 (3.0 is for structured arrays only).
 """
 
+import ast
 import math
+import re
+import struct
 from io import BytesIO
 from typing import Any
 
@@ -12,14 +15,19 @@ import numpy as np
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
-from windlass_infer.datatypes import DATATYPE_OF_DTYPE, MAX_RANK, Tensor
+from windlass_infer.datatypes import DATATYPE_OF_DTYPE, MAX_RANK, Tensor, shown
 from windlass_infer.errors import BadRequest
 
 NPY_TYPE = "application/x-npy"
 
-# numpy's own headers have 118 bytes, rounded up to 64; more is no header of one array of numbers.
-_MAX_HEADER_BYTES = 4096
-_READERS = {(1, 0): npy_format.read_array_header_1_0, (2, 0): npy_format.read_array_header_2_0}
+# numpy's own headers have 118 bytes, or a little more; beyond this is no header of one array of numbers.
+_MAX_HEADER_BYTES = 1024
+_MAGIC = b"\x93NUMPY"
+# Where the length of the header stands, and how, by the version.
+_AT = len(_MAGIC) + 2
+_LENGTHS = {b"\x01\x00": struct.Struct("<H"), b"\x02\x00": struct.Struct("<I")}
+# Truth values, integers and floats: a byte order, a kind and a width in bytes.
+_NUMBERS = re.compile("[|<>=]?(b1|[iu][1248]|f[248])")
 
 
 def read_npy(name: str, body: bytes) -> Tensor:
@@ -29,9 +37,7 @@ def read_npy(name: str, body: bytes) -> Tensor:
         BadRequest: it is no such file, its values are not all there, or are no numbers or truth values.
     """
     shape, fortran_order, dtype, start = _header(body)
-    datatype = DATATYPE_OF_DTYPE.get(dtype.newbyteorder("<"))
-    if datatype is None:
-        raise BadRequest(f"the .npy body holds {dtype}; it must hold numbers or truth values")
+    datatype = DATATYPE_OF_DTYPE[dtype.newbyteorder("<")]
     if not 1 <= len(shape) <= MAX_RANK:
         raise BadRequest(f"the .npy body has {len(shape)} dimensions; it must have 1 to {MAX_RANK}")
     raw = memoryview(body)[start:]
@@ -55,15 +61,21 @@ def write_npy(values: NDArray[Any]) -> bytes:
 
 def _header(body: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
     """Shape, whether in Fortran order, type of the values, and where they begin."""
-    head = BytesIO(body[:_MAX_HEADER_BYTES])
+    length = _LENGTHS.get(body[len(_MAGIC) : len(_MAGIC) + 2])
+    if not body.startswith(_MAGIC) or length is None or len(body) < _AT + length.size:
+        raise BadRequest("the body is no .npy file of version 1.0 or 2.0, as numpy.save writes it")
+    start = _AT + length.size
+    [size] = length.unpack_from(body, _AT)
     try:
-        read = _READERS[npy_format.read_magic(head)]
-        shape, fortran_order, dtype = read(head, max_header_size=_MAX_HEADER_BYTES)
-    except KeyError:
-        raise BadRequest("the .npy body is of a version other than 1.0 and 2.0") from None
-    # The header is a Python literal; what a parser of those raises for bad ones is not only ValueError.
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, OverflowError, UserWarning):
-        raise BadRequest("the body is no .npy file, as numpy.save writes it") from None
-    if any(type(size) is not int or size < 0 for size in shape):
-        raise BadRequest(f"the .npy body says the shape {list(shape)[:MAX_RANK]}, which no array has")
-    return shape, fortran_order, dtype, head.tell()
+        if size > _MAX_HEADER_BYTES:
+            raise ValueError
+        said = ast.literal_eval(body[start : start + size].decode("latin-1"))
+        shape, fortran_order, description = (said[key] for key in ("shape", "fortran_order", "descr"))
+    # What a parser of Python raises for what is none is not only SyntaxError; one that parses may be no mapping.
+    except (ValueError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError, Warning):
+        raise BadRequest("the header of the .npy body is not one that numpy.save writes") from None
+    if not isinstance(shape, tuple) or any(type(one) is not int or one < 0 for one in shape):
+        raise BadRequest(f"the .npy body says the shape {shown(shape)}, which no array has")
+    if not isinstance(description, str) or not _NUMBERS.fullmatch(description):
+        raise BadRequest(f"the .npy body holds {shown(description)}; it must hold numbers or truth values")
+    return shape, bool(fortran_order), np.dtype(description), start + size

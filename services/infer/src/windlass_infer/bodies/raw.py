@@ -10,6 +10,11 @@ from windlass_infer.engine import TensorSignature
 from windlass_infer.errors import BadRequest
 
 
+def shape_follows(signature: TensorSignature) -> bool:
+    """Whether the number of values tells the shape: no more than one dimension of a row is free, and none is 0."""
+    return signature.shape[1:].count(-1) <= 1 and 0 not in signature.shape[1:]
+
+
 def tensor_of_raw(signature: TensorSignature, body: bytes | memoryview) -> Tensor:
     """The tensor that a body of raw values is.
 
@@ -27,7 +32,7 @@ def tensor_of_raw(signature: TensorSignature, body: bytes | memoryview) -> Tenso
     fixed = math.prod(size for size in signature.shape[1:] if size >= 0)
     step = fixed * datatype.size
     free = signature.shape[1:].count(-1)
-    if free > 1 or not step:
+    if not shape_follows(signature):
         raise BadRequest(f"the body is raw values, but the shape of {signature} does not follow from their number")
     if not len(body) or len(body) % step:
         kind = "of one row " if free else ""
