@@ -1,4 +1,4 @@
-# windlass-infer: ONNX Runtime and numpy, no torch and no pyarrow.
+# windlass-infer: ONNX Runtime and OpenVINO, no torch and no pyarrow. What only torch runs has infer-torch.Dockerfile.
 #
 #   docker build -f dockerfiles/infer.Dockerfile -t windlass/infer .
 ARG BASE=python:3.11-slim
@@ -22,7 +22,8 @@ COPY services/preprocess/pyproject.toml preprocess.toml
 COPY services/infer/pyproject.toml infer.toml
 RUN --mount=type=cache,target=/var/cache/uv --mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml \
     python3 requirements.py 'windlass-infer' > third-party.in \
- && uv pip compile --quiet --no-header --no-annotate --constraint constraints.txt third-party.in > /all.txt
+ && uv pip compile --quiet --no-header --no-annotate --constraint constraints.txt third-party.in > /with-telemetry.txt \
+ && grep -v '^openvino-telemetry' /with-telemetry.txt > /all.txt
 
 # Our packages, built and compiled to byte code: the root file system is read-only when a container runs.
 FROM tools AS code
@@ -36,13 +37,17 @@ RUN uv venv --quiet /opt/windlass \
 FROM ${BASE}
 ARG UV_CACHE_DIR=/var/cache/uv
 COPY --from=requirements /all.txt /opt/windlass/
+# Removed: OpenVINO's devices other than the CPU, its readers of formats other than ONNX and its own, and what only a compiler
+# needs: 78 MB. It reports nothing home without openvino-telemetry, which is not installed.
 RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
     --mount=type=cache,target=/var/cache/uv --mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml \
     echo 'nonroot:x:65532:65532::/tmp:/usr/sbin/nologin' >> /etc/passwd \
  && /tools/bin/uv venv --quiet --allow-existing /opt/windlass \
  && /tools/bin/uv pip install --quiet --python /opt/windlass --link-mode copy --compile-bytecode --no-deps -r /opt/windlass/all.txt \
  && cd /opt/windlass/lib/python3*/site-packages \
- && rm -rf numpy/tests numpy/*/tests
+ && rm -rf numpy/tests numpy/*/tests openvino/include openvino/cmake openvino/libs/cache.json openvino/libs/libopenvino_c.so* \
+      openvino/libs/libopenvino_intel_[gn]pu_plugin.so openvino/libs/libopenvino_auto*_plugin.so openvino/libs/libopenvino_hetero_plugin.so \
+ && find openvino/libs -name 'libopenvino_*_frontend.so*' ! -name '*_onnx_*' ! -name '*_ir_*' -delete
 ENV PATH=/opt/windlass/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 65532:65532
 ENTRYPOINT ["windlass-infer"]

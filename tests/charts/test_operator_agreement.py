@@ -51,7 +51,7 @@ def run_pods(read: Settings) -> dict[str, Manifest]:
     """The pods that the operator makes, by what they do."""
     prepare = dataset_manifests.job(parent(DATASET), DATASET_SPEC, 1, read)
     train = training_manifests.job(parent(TRAINING_JOB), JOB_SPEC, REFERENCE, 1, None, read)
-    infer = inference_manifests.template(parent(INFERENCE_SERVICE), SERVICE_SPEC, REFERENCE, read)
+    infer = inference_manifests.template(parent(INFERENCE_SERVICE), SERVICE_SPEC, REFERENCE, ["onnx"], read)
     return {"preprocess": prepare["spec"]["template"], "train": train["spec"]["template"], "infer": infer}
 
 

@@ -29,6 +29,8 @@ from lock import exclusive
 from shell import found, run
 
 AT_ONCE = 2  # one build waits for the disk while another computes
+# Images with torch in one layer, the same in each: built one after the other, the second finds it made.
+WITH_TORCH = ("train", "infer-torch")
 PULL_TIMEOUT_SECONDS = 600.0
 CLEAN_WAIT_SECONDS = 60.0
 TOOLS_STAGE = "tools"  # the first stage of every Dockerfile that installs Python packages
@@ -38,7 +40,7 @@ TOOLS_NAME = f"localhost/windlass/{TOOLS_STAGE}:latest"
 def arguments() -> dict[str, dict[str, str]]:
     """Build arguments by image: the names under which this machine has what else comes from the internet."""
     base = {"BASE": image_base.base_name(image_base.origin())}
-    python = dict.fromkeys(("operator", "preprocess", "train", "infer"), base)
+    python = dict.fromkeys(("operator", "preprocess", "train", "infer", "infer-torch"), base)
     return {**python, "versitygw": {"UPSTREAM": f"localhost/windlass/versitygw-upstream:{binaries.VERSITYGW.digest}"}}
 
 
@@ -108,7 +110,7 @@ def _build_all(images: Mapping[Reference, Image], work: Work) -> None:
             work.build(on_python[0], TOOLS_NAME, progress, TOOLS_STAGE)
     pool = ThreadPoolExecutor(AT_ONCE)
     try:
-        for done in as_completed([pool.submit(_build_one, *item, work) for item in images.items()]):
+        for done in as_completed([pool.submit(_build_each, group, work) for group in _groups(images)]):
             done.result()
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
@@ -118,8 +120,20 @@ def _build_all(images: Mapping[Reference, Image], work: Work) -> None:
         pool.shutdown()
 
 
+def _groups(images: Mapping[Reference, Image]) -> list[dict[Reference, Image]]:
+    """The images in groups that do not wait for one another, in the same order."""
+    alone = [{name: image} for name, image in images.items() if image.name not in WITH_TORCH]
+    together = {name: image for name, image in images.items() if image.name in WITH_TORCH}
+    return [*alone, together] if together else alone
+
+
+def _build_each(group: Mapping[Reference, Image], work: Work) -> None:
+    for name, image in group.items():
+        _build_one(name, image, work)
+
+
 def _build_one(name: Reference, image: Image, work: Work) -> None:
-    slow = image.name == "train"
+    slow = image.name in WITH_TORCH
     if image.name == "versitygw":
         program = binaries.build(binaries.VERSITYGW, work.layout) / "versitygw"
         image_base.make_versitygw(work.builder, image.arguments["UPSTREAM"], program, work.log("base"))

@@ -30,7 +30,7 @@ from layout import REGISTRY, REPOSITORY, Layout, layout
 from shell import attempt
 
 # The largest last: while its gigabytes are stored or pushed, buildah lets no other build write.
-NAMES = ("preprocess", "operator", "infer", "versitygw", "train")
+NAMES = ("preprocess", "operator", "infer", "versitygw", "train", "infer-torch")
 LOAD_COMMANDS = {"kind": kind.load_commands, "minikube": minikube.load_commands}
 GIT_TIMEOUT_SECONDS = 10.0
 VALUES_VARIABLE = "WINDLASS_IMAGES"
@@ -82,9 +82,9 @@ def _with_docker(cluster: str, layout: Layout) -> list[str]:
 
 
 def torch_options(name: str, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The build argument by which a user chooses another build of torch; only its image knows it."""
+    """The build argument by which a user chooses another build of torch; only the images with torch know it."""
     options = environment.get("TORCH_PIP_OPTIONS", "")
-    return {"TORCH_PIP_OPTIONS": options} if options and name == "train" else {}
+    return {"TORCH_PIP_OPTIONS": options} if options and name in image_bare.WITH_TORCH else {}
 
 
 def values_file(layout: Layout) -> Path:

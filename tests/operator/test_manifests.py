@@ -41,7 +41,7 @@ def training_job(settings: Settings = b.SETTINGS, **spec: Any) -> Manifest:
 
 def deployment(settings: Settings = b.SETTINGS, **spec: Any) -> Manifest:
     parent = b.parent(INFERENCE_SERVICE, b.inference_service(**spec))
-    pod = inference.template(parent, InferenceServiceSpec.model_validate(parent.spec), REFERENCE, settings)
+    pod = inference.template(parent, InferenceServiceSpec.model_validate(parent.spec), REFERENCE, ["onnx"], settings)
     return inference.deployment(parent, pod)
 
 

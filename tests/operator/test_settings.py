@@ -8,6 +8,7 @@ COMPLETE = {
     "WINDLASS_IMAGE_PREPROCESS": "r/preprocess:1",
     "WINDLASS_IMAGE_TRAIN": "r/train:1",
     "WINDLASS_IMAGE_INFER": "r/infer:1",
+    "WINDLASS_IMAGE_INFER_TORCH": "r/infer-torch:1",
     "WINDLASS_STORE_MODE": "s3",
     "WINDLASS_STORE_URL": "s3://bucket",
     "AWS_ACCESS_KEY_ID": "key",

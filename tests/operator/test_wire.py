@@ -46,6 +46,7 @@ class Process:
             "WINDLASS_IMAGE_PREPROCESS": "preprocess:1",
             "WINDLASS_IMAGE_TRAIN": "train:1",
             "WINDLASS_IMAGE_INFER": "infer:1",
+            "WINDLASS_IMAGE_INFER_TORCH": "infer-torch:1",
             "WINDLASS_STORE_URL": "s3://windlass",
             "AWS_SECRET_ACCESS_KEY": "hush-hush",
             "WINDLASS_PORT": str(PORT),

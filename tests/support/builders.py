@@ -12,7 +12,12 @@ from windlass_operator.settings import Images, Settings, StoreSettings
 
 NAMESPACE = "team"
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
-IMAGES = Images(preprocess="registry/preprocess:1", train="registry/train:1", infer="registry/infer:1")
+IMAGES = Images(
+    preprocess="registry/preprocess:1",
+    train="registry/train:1",
+    infer="registry/infer:1",
+    infer_torch="registry/infer-torch:1",
+)
 STORE = StoreSettings(
     mode="embedded",
     url="s3://windlass",

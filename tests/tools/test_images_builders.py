@@ -187,10 +187,10 @@ class TestValues:
         with pytest.raises(ClusterError, match="WINDLASS_IMAGES"):
             images.values_file(where)
 
-    def test_only_the_training_image_hears_of_another_build_of_torch(self) -> None:
+    def test_only_images_with_torch_hear_of_another_build_of_it(self) -> None:
         environment = {"TORCH_PIP_OPTIONS": "--torch-backend cpu"}
         heard = {name: images.torch_options(name, environment) for name in images.NAMES}
-        assert {name for name, arguments in heard.items() if arguments} == {"train"}
+        assert {name for name, arguments in heard.items() if arguments} == {"train", "infer-torch"}
 
 
 def test_only_processes_at_work_in_our_own_storage_are_ended(tmp_path: Path) -> None:

@@ -149,5 +149,18 @@ def test_the_entry_point_of_an_image_is_a_script_of_a_package_in_it(name: str) -
     copied = [REPOSITORY / path / "pyproject.toml" for path in image_content.copied(dockerfile(name))]
     projects = [tomllib.loads(path.read_text())["project"] for path in copied if path.is_file()]
     scripts = {script for project in projects for script in project.get("scripts", {})}
-    assert re.findall(r'^ENTRYPOINT \["(.*)"\]$', dockerfile(name), re.MULTILINE) == [f"windlass-{name}"]
-    assert f"windlass-{name}" in scripts
+    script = f"windlass-{name.removesuffix('-torch')}"
+    assert re.findall(r'^ENTRYPOINT \["(.*)"\]$', dockerfile(name), re.MULTILINE) == [script]
+    assert script in scripts
+
+
+def test_images_with_torch_have_the_layer_of_it_in_common_word_for_word() -> None:
+    def layer(text: str) -> str:
+        return text[text.index("\nFROM ${BASE}\n") : text.index("COPY --from=requirements /rest.txt")]
+
+    def pins(text: str) -> str:
+        return re.findall(r"(pins\(\).*?) && python3 requirements.py", text, re.DOTALL)[0]
+
+    train, infer = dockerfile("train"), dockerfile("infer-torch")
+    assert "torch.txt" in layer(train)
+    assert (layer(infer), pins(infer)) == (layer(train), pins(train))

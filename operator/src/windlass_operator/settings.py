@@ -24,6 +24,7 @@ class Images:
     preprocess: str
     train: str
     infer: str
+    infer_torch: str
     pull_policy: str = "IfNotPresent"
     pull_secrets: tuple[str, ...] = ()
 
@@ -69,6 +70,7 @@ class Settings:
                 preprocess=_required(environment, "WINDLASS_IMAGE_PREPROCESS"),
                 train=_required(environment, "WINDLASS_IMAGE_TRAIN"),
                 infer=_required(environment, "WINDLASS_IMAGE_INFER"),
+                infer_torch=_required(environment, "WINDLASS_IMAGE_INFER_TORCH"),
                 pull_policy=environment.get("WINDLASS_IMAGE_PULL_POLICY") or "IfNotPresent",
                 pull_secrets=_words(environment.get("WINDLASS_IMAGE_PULL_SECRETS", "")),
             ),

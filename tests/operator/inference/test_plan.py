@@ -26,7 +26,9 @@ def reference(version: int) -> VersionReference:
 
 def template(manifest: Manifest, version: int) -> Manifest:
     parent = b.parent(INFERENCE_SERVICE, manifest)
-    return manifests.template(parent, InferenceServiceSpec.model_validate(parent.spec), reference(version), b.SETTINGS)
+    return manifests.template(
+        parent, InferenceServiceSpec.model_validate(parent.spec), reference(version), ["onnx"], b.SETTINGS
+    )
 
 
 def children(

@@ -1,5 +1,6 @@
 """The Deployment by which an InferenceService answers, and the objects that expose, scale and guard it. Pure."""
 
+from collections.abc import Collection
 from urllib.parse import urlsplit
 
 from windlass_core.contracts import RUN_PORT, InferServe, VersionReference
@@ -8,6 +9,7 @@ from windlass_core.resources.common import duration_seconds
 from windlass_operator import manifests, pod_template
 from windlass_operator.api import AUTOSCALER, DEPLOYMENT, DISRUPTION_BUDGET, NETWORK_POLICY, SERVICE, Kind, Manifest
 from windlass_operator.compare import digest, quantity, stamped
+from windlass_operator.inference import image
 from windlass_operator.plan import Parent
 from windlass_operator.pod_template import Program
 from windlass_operator.settings import Settings, StoreSettings
@@ -39,8 +41,10 @@ def selector(parent: Parent) -> dict[str, str]:
     return {manifests.parent_label(parent): parent.name, manifests.UID_LABEL: parent.uid}
 
 
-def template(parent: Parent, spec: InferenceServiceSpec, model: VersionReference, settings: Settings) -> Manifest:
-    """The pod that serves one version, labelled with the digest of all that makes it what it is."""
+def template(
+    parent: Parent, spec: InferenceServiceSpec, model: VersionReference, formats: Collection[str], settings: Settings
+) -> Manifest:
+    """The pod that serves one version with these formats, labelled with the digest of all that makes it what it is."""
     probes = {
         # Ready means that the loaded model answered a real inference.
         "readinessProbe": _probe("/readyz", period=2, failures=3),
@@ -50,8 +54,8 @@ def template(parent: Parent, spec: InferenceServiceSpec, model: VersionReference
     }
     made = pod_template.pod_template(
         parent,
-        PROGRAM,
-        settings.images.infer,
+        image.program(PROGRAM, spec, formats),
+        image.choose(spec, formats, settings.images),
         _run(parent, spec, model),
         spec.resources,
         settings,

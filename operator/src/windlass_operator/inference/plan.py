@@ -63,13 +63,15 @@ def _plan_children(
     seen: SeenInferenceService, spec: InferenceServiceSpec, status: InferenceServiceStatus, context: Context
 ) -> Plan:
     parent, live = seen.parent, seen.children.get(DEPLOYMENT)
-    model = resolve(spec.model, seen.model)
+    resolved = resolve(spec.model, seen.model)
     wanted = manifests.companions(parent, spec, context.settings)
-    if isinstance(model, Verdict):
+    if isinstance(resolved, Verdict):
         # What serves goes on serving; without anything that serves there is nothing to scale or to protect either.
-        verdict = Verdict("False", model.reason, f"{model.message}{health.still(seen.pods)}", model.problem)
+        message = f"{resolved.message}{health.still(seen.pods)}"
+        verdict = Verdict("False", resolved.reason, message, resolved.problem)
         return _settled(seen, status, verdict, context, _applies(seen, wanted) if live else ())
-    pod = manifests.template(parent, spec, model, context.settings)
+    model = resolved.reference
+    pod = manifests.template(parent, spec, model, resolved.formats, context.settings)
     applies = _applies(seen, {DEPLOYMENT: manifests.deployment(parent, pod), **wanted})
     view = health.View(
         pods=seen.pods,

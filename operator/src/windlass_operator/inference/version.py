@@ -1,5 +1,7 @@
 """Which version of its Model an InferenceService serves. Pure."""
 
+from dataclasses import dataclass
+
 from windlass_core.contracts import VersionReference
 from windlass_core.resources import ModelSpec, ModelStatus
 from windlass_core.resources.inference_service import ServedModel
@@ -8,8 +10,16 @@ from windlass_operator.conditions import Verdict
 from windlass_operator.plan import Parent
 
 
-def resolve(wanted: ServedModel, model: Manifest | None) -> VersionReference | Verdict:
-    """The version with its digest, or a verdict that names what the service waits for."""
+@dataclass(frozen=True)
+class Resolved:
+    """A version with its digest, and the formats of its program."""
+
+    reference: VersionReference
+    formats: tuple[str, ...]
+
+
+def resolve(wanted: ServedModel, model: Manifest | None) -> Resolved | Verdict:
+    """The version, or a verdict that names what the service waits for."""
     if model is None:
         message = f"Model {wanted.name} does not exist yet; the service starts by itself when it has a version."
         return Verdict("False", "WaitingForModel", message)
@@ -27,4 +37,5 @@ def resolve(wanted: ServedModel, model: Manifest | None) -> VersionReference | V
     if found is None:
         known = ", ".join(str(version.version) for version in versions[:10]) or "none yet"
         return Verdict("False", "WaitingForVersion", f"Model {wanted.name} has no version {number}; it has {known}.")
-    return VersionReference(name=wanted.name, version=found.version, uri=found.uri, digest=found.digest)
+    reference = VersionReference(name=wanted.name, version=found.version, uri=found.uri, digest=found.digest)
+    return Resolved(reference, tuple(found.formats))
