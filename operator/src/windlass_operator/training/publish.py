@@ -65,7 +65,7 @@ def _entry(job: Parent, spec: TrainingJobSpec, dataset_version: int, result: Mod
         digest=result.version.digest,
         bytes=result.bytes,
         formats=result.formats,
-        omitted=result.omitted,
+        omitted=result.omitted or None,
         metrics=metric_texts(result.metrics),
         job=job.name,
         job_uid=job.uid,

@@ -43,8 +43,8 @@ class ModelVersion(StatusModel):
     formats: list[str] = Field(
         default_factory=list, description="Programs it holds: safetensors, torch.export, onnx.", max_length=8
     )
-    omitted: list[OmittedFormat] = Field(
-        default_factory=list, description="Formats that could not be made, and why.", max_length=8
+    omitted: list[OmittedFormat] | None = Field(
+        default=None, description="Formats that could not be made, and why; unset where all were.", max_length=8
     )
     metrics: dict[str, str] = Field(default_factory=dict, description="Figures on the test split.")
     job: str = Field(description="TrainingJob that made it.")
