@@ -13,15 +13,17 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from windlass_infer.app import create
-from windlass_infer.batcher import Batcher
 from windlass_infer.engine import Arrays
 from windlass_infer.intake import Intake
 from windlass_infer.service import Service
 
 DEADLINE_SECONDS = 10.0
+SLOW_SECONDS = 5.0
 PREDICT = "/v1/models/service:predict"
 INFER = "/v2/models/service/infer"
 BODY = orjson.dumps({"instances": [[1, 2, 9]]})
+VERSION = {"name": "service", "version": "1"}
+SHED_AT_DOOR = VERSION | {"reason": "door"}
 GONE = {"type": "http.disconnect"}
 
 
@@ -97,9 +99,11 @@ class Served:
     def hold(self) -> HeldEngine:
         """Put a gate in front of the engine."""
         assert self.service.loaded
-        batcher: Batcher = self.service.loaded.batcher
-        held = HeldEngine(batcher._engine)
-        batcher._engine = held  # type: ignore[assignment]
+        lane = self.service.loaded.lane
+        held = HeldEngine(lane._computer.engine)
+        lane._computer.engine = held  # type: ignore[assignment]
+        # As if a batch took seconds, so that it runs on the engine's thread and not on the event loop.
+        lane.costs.seconds_per_batch = SLOW_SECONDS
         return held
 
 
@@ -175,7 +179,7 @@ def test_more_requests_than_slots_are_429_with_a_time_to_try_again(run: Callable
         assert (refused.status, refused.json["reason"]) == (429, "Overloaded")
         assert refused.answer_headers["retry-after"] == "1"
         assert refused.answer_headers["x-model-version"] == "1"
-        assert served.registry.get_sample_value("windlass_infer_shed_total") == 1
+        assert served.registry.get_sample_value("windlass_infer_shed_total", SHED_AT_DOOR) == 1
         held.go.set()
         assert (await first).status == 200
         assert (await Client(served.app).ask({"body": BODY})).status == 200
@@ -215,12 +219,12 @@ def test_a_client_that_leaves_while_it_waits_leaves_the_queue(run: Callable[...,
         await until(held.entered.is_set)
         two_rows = orjson.dumps({"instances": [[1, 2, 9], [1, 2, 9]]})
         leaver = asyncio.create_task(Client(served.app).ask({"body": two_rows}, wait_for=gone))
-        await until(lambda: served.registry.get_sample_value("windlass_infer_rows_in_flight") == 3)
+        await until(lambda: served.registry.get_sample_value("windlass_infer_rows_in_flight", VERSION) == 3)
         gone.set()
         assert (await leaver).status == 0
         held.go.set()
         assert (await first).status == 200
-        await until(lambda: served.registry.get_sample_value("windlass_infer_rows_in_flight") == 0)
+        await until(lambda: served.registry.get_sample_value("windlass_infer_rows_in_flight", VERSION) == 0)
         assert held.rows == [1]
 
     run(test)

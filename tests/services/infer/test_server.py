@@ -61,7 +61,7 @@ def test_every_piece_of_shell_code_of_the_openapi_document_is_answered(each_serv
 def test_every_path_of_the_openapi_document_answers(client: httpx.Client) -> None:
     document = client.get("/openapi.json").json()
     gets = [path for path, item in document["paths"].items() if "get" in item]
-    assert len(gets) == 11
+    assert len(gets) == 14
     assert {path: client.get(path).status_code for path in gets} == dict.fromkeys(gets, 200)
 
 
@@ -101,6 +101,7 @@ def test_the_model_is_described_with_its_columns_and_classes(server: Any, client
         "model": "penguins",
         "version": 1,
         "digest": server.spec.model.digest,
+        "engine": "onnxruntime",
         "task": "classification",
         "label": "digit",
         "classes": [3, 5, 8],
@@ -192,13 +193,16 @@ def test_what_happens_is_measured(server: Any, client: httpx.Client) -> None:
     for sample in (
         'windlass_http_request_duration_seconds_count{method="POST",route="/v1/models/service:predict",status="200"}',
         'windlass_http_request_duration_seconds_count{method="POST",route="/v1/models/service:predict",status="400"}',
-        f'windlass_infer_model_info{{digest="{server.spec.model.digest}",model="penguins",name="service",'
+        f'windlass_infer_model_info{{digest="{server.spec.model.digest}",engine="onnxruntime",model="penguins",name="service",'
         'platform="onnxruntime_onnx",version="1"} 1.0',
-        "windlass_infer_queue_seconds_bucket",
-        "windlass_infer_compute_seconds_bucket",
-        "windlass_infer_batch_rows_bucket",
-        "windlass_infer_rows_in_flight 0.0",
-        "windlass_infer_shed_total 0.0",
+        'windlass_infer_queue_seconds_bucket{le="0.0001",name="service",version="1"}',
+        'windlass_infer_compute_seconds_bucket{le="0.0001",name="service",version="1"}',
+        'windlass_infer_request_seconds_bucket{le="0.0001",name="service",version="1"}',
+        'windlass_infer_batch_rows_bucket{le="1",name="service",version="1"}',
+        'windlass_infer_rows_in_flight{name="service",version="1"} 0.0',
+        'windlass_infer_shed_total{name="service",reason="deadline",version="1"} 0.0',
+        'windlass_infer_seconds_per_row{name="service",version="1"}',
+        "windlass_infer_drain_seconds 0.0",
         "windlass_http_requests_in_flight",
     ):
         assert sample in metrics

@@ -33,6 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("serve", help="serve the model that WINDLASS_RUN_SPEC names until SIGTERM")
     command.add_argument("--port", type=int, default=RUN_PORT, help="port to listen on (%(default)s)")
+    command.add_argument("--grpc-port", type=int, help="port to listen on for gRPC; none without it")
     options = parser.parse_args(arguments)
     log.configure(SERVICE)
     crew = join()
@@ -40,8 +41,10 @@ def main(arguments: list[str] | None = None) -> int:
         count = 1 if isinstance(crew, WorkerCrew) else _process_count()
         if count > 1:
             program = [sys.executable, "-m", "windlass_infer", "serve", "--port", str(options.port)]
+            if options.grpc_port is not None:
+                program += ["--grpc-port", str(options.grpc_port)]
             return supervise(program, count, listen(ALL_INTERFACES, options.port))
-        _serve(options.port, crew)
+        _serve(options.port, options.grpc_port, crew)
     except WindlassError as error:
         _log.error("%s", error.message, extra={"reason": error.reason})
         _leave_message(error)
@@ -58,10 +61,10 @@ def _process_count() -> int:
     return process_count(cpu_limit())
 
 
-def _serve(port: int, crew: Crew) -> None:
+def _serve(port: int, grpc_port: int | None, crew: Crew) -> None:
     from windlass_infer.process import serve_model  # what a parent does not need
 
-    serve_model(port, crew)
+    serve_model(port, grpc_port, crew)
 
 
 def _leave_message(error: WindlassError) -> None:

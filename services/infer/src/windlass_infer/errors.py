@@ -10,6 +10,13 @@ class BadRequest(WindlassError):
     default_reason = "BadRequest"
 
 
+class Unauthorized(WindlassError):
+    """The caller has not shown that it may do this."""
+
+    http_status = 401
+    default_reason = "Unauthorized"
+
+
 class MethodNotAllowed(WindlassError):
     """The path is right, the method is not."""
 
@@ -39,10 +46,25 @@ class UnsupportedMedia(WindlassError):
 
 
 class Overloaded(WindlassError):
-    """More is asked for than can be answered soon; the same request may succeed a little later, or on another pod."""
+    """More is asked for than can be answered soon; the same request may succeed a little later, or on another pod.
+
+    Args:
+        retry_after: whole seconds after which trying again is worth it.
+    """
 
     http_status = 429
     default_reason = "Overloaded"
+
+    def __init__(self, message: str, *, retry_after: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class DeadlineExceeded(WindlassError):
+    """The time that the caller gave for the answer is over, or will be before it can be computed."""
+
+    http_status = 504
+    default_reason = "DeadlineExceeded"
 
 
 class PredictionFailed(WindlassError):

@@ -5,6 +5,8 @@ ASGI on the event loop; knows no protocol and no model.
 """
 
 import asyncio
+from collections import Counter
+from typing import Self
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope
@@ -19,6 +21,10 @@ MAX_HELD_BYTES = 32 * 1024 * 1024
 MAX_REQUESTS = 1024
 # For a body of the largest size this is a quarter of a MB a second; clients inside a cluster are a hundred times faster.
 BODY_SECONDS = 30.0
+
+
+# The reason under which a refusal here is counted.
+SHED_AT_DOOR = "door"
 
 
 class Intake:
@@ -39,12 +45,13 @@ class Intake:
         self._requests = 0
         self._held_bytes = 0
 
-    def enter(self) -> "Slot":
-        """A slot for one request; the caller leaves it, whatever happens. Raises Overloaded."""
+    def enter(self, shed: Counter[str]) -> "Slot":
+        """A slot for one request; the caller leaves it, whatever happens. Raises Overloaded, and counts it in `shed`."""
         if self._requests >= self._max_requests:
+            shed[SHED_AT_DOOR] += 1
             raise Overloaded(f"{self._requests} requests are in flight already; try again a little later")
         self._requests += 1
-        return Slot(self)
+        return Slot(self, shed)
 
     async def _read(self, slot: "Slot", scope: Scope, receive: Receive) -> bytes:
         for name, value in scope["headers"]:
@@ -82,6 +89,7 @@ class Intake:
         slot.held_bytes += count
         self._held_bytes += count
         if self._held_bytes > self._max_held_bytes:
+            slot.shed[SHED_AT_DOOR] += 1
             raise Overloaded(
                 "the bodies of other requests fill the memory that this server gives them; try again a little later"
             )
@@ -97,11 +105,18 @@ class Intake:
 class Slot:
     """One request in flight."""
 
-    __slots__ = ("_intake", "held_bytes")
+    __slots__ = ("_intake", "held_bytes", "shed")
 
-    def __init__(self, intake: Intake) -> None:
+    def __init__(self, intake: Intake, shed: Counter[str]) -> None:
         self._intake = intake
         self.held_bytes = 0
+        self.shed = shed
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.leave()
 
     async def read(self, scope: Scope, receive: Receive) -> bytes:
         """The whole body.

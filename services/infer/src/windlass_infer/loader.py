@@ -19,13 +19,13 @@ from windlass_core.errors import BadData, DigestMismatch, NotFound, Unavailable,
 from windlass_core.manifests import ModelContent
 from windlass_core.registry import PublishedVersion, Registry
 from windlass_core.store import Store
-from windlass_infer.batcher import MAX_BATCH_ROWS
 from windlass_infer.engine import PREPARED_ROWS, Engine, EngineSignature
 from windlass_infer.engines.candidates import EngineChoice
 from windlass_infer.engines.failures import MODEL_LOAD_FAILED
 from windlass_infer.engines.figures import Figure
 from windlass_infer.engines.selection import Selector, manifest_signature
 from windlass_infer.predictor import Predictor, ServedVersion
+from windlass_infer.scheduling.queue import MAX_BATCH_ROWS
 from windlass_infer.tabular import TabularPredictor
 from windlass_infer.tensor_predictor import TensorPredictor
 from windlass_preprocess.transform import Transform

@@ -9,14 +9,16 @@ from windlass_core.run import read_spec
 from windlass_core.serving import serve
 from windlass_core.store import Store
 from windlass_infer.app import create
+from windlass_infer.repository import read_token
 from windlass_infer.service import Service
 
 
-def serve_model(port: int, crew: Crew) -> None:
+def serve_model(port: int, grpc_port: int | None, crew: Crew) -> None:
     """Serve the model that WINDLASS_RUN_SPEC names until SIGTERM.
 
     Args:
         port: to listen on, when this process serves alone.
+        grpc_port: for gRPC; all processes of a crew listen on it. None for no gRPC.
         crew: the processes that serve together.
 
     Raises:
@@ -26,6 +28,7 @@ def serve_model(port: int, crew: Crew) -> None:
     if not isinstance(spec, InferServe):
         raise BadConfiguration(f"this program serves models; the run is of kind '{spec.kind}'")
     service = Service(spec, lambda: Store.open(spec.namespace))
-    serve(create(service, crew=crew), port, on_drain=service.drain, until=lambda: service.failure is not None)
+    app = create(service, grpc_port=grpc_port, crew=crew, token=read_token(os.environ))
+    serve(app, port, on_drain=service.drain, until=lambda: service.failure is not None)
     if service.failure:
         raise service.failure

@@ -36,12 +36,23 @@ class ModelAnswer(Answer):
     model: str = Field(description="Name of the Model.")
     version: int
     digest: str = Field(description="sha256 of the version's manifest.")
+    engine: str | None = Field(default=None, description="What runs the program, for example openvino-f32.")
+    failures: dict[str, str] | None = Field(default=None, description="Versions that could not be loaded, and why.")
     task: str | None = Field(default=None, description="classification or regression; missing until the version is loaded.")
     label: str | None = Field(default=None, description="The column that is predicted.")
     classes: list[bool | int | str] | None = None
     columns: list[ColumnAnswer] | None = Field(default=None, description="What a row has, in this order when it is a list.")
     inputs: list[TensorMetadata] | None = Field(default=None, description="What a row has, for a model of tensors.")
     outputs: list[TensorMetadata] | None = Field(default=None, description="What it answers, for a model of tensors.")
+
+
+class IndexAnswer(BaseModel):
+    """V2: one version in the repository's index."""
+
+    name: str
+    version: str
+    state: str = Field(description="READY, LOADING or UNAVAILABLE.")
+    reason: str = Field(description="Why it is not there; empty when it is.")
 
 
 class Live(BaseModel):

@@ -12,7 +12,7 @@ import pytest
 
 from windlass_infer.scheduling.costs import CostModel
 from windlass_infer.scheduling.queue import Priority, Work
-from windlass_infer.scheduling.scheduler import Scheduler
+from windlass_infer.scheduling.scheduler import Scheduler, SchedulerLane
 
 NOISE = 0.05
 
@@ -82,7 +82,11 @@ def simulate(
 ) -> list[Tally]:
     """The scheduler on these arrivals. Costs begin `prior` times off, so that they must be learned."""
     scheduler: Scheduler[Arrival] = Scheduler()
-    lanes = [scheduler.add(CostModel(prior * machine.a, prior * machine.b), machine.batch) for machine in machines]
+    lanes: list[SchedulerLane[Arrival]] = [
+        SchedulerLane(CostModel(prior * machine.a, prior * machine.b), machine.batch) for machine in machines
+    ]
+    for lane in lanes:
+        scheduler.add(lane)
     tallies = [Tally() for _ in machines]
     events: list[tuple[float, int, object]] = [(arrival.at, index, arrival) for index, arrival in enumerate(arrivals)]
     heapq.heapify(events)

@@ -33,6 +33,9 @@ class Priority(IntEnum):
         return cls.BATCH if number >= cls.BATCH else cls.INTERACTIVE
 
 
+# Beyond this the fixed cost of a run is spread thin (a fifteenth of a batch of a tiny network on ONNX Runtime), and more rows
+# would only make the first caller of a batch wait for the last.
+MAX_BATCH_ROWS = 128
 # Seconds after which a request is due whatever its deadline. A person gives up on a page after a second or two; batch work is
 # asked for by programs whose own time-outs are a minute and more.
 PATIENCE_SECONDS = {Priority.INTERACTIVE: 1.0, Priority.BATCH: 30.0}
@@ -89,10 +92,14 @@ class Piece(Generic[Item]):
 
 @dataclass(slots=True)
 class Taken(Generic[Item]):
-    """What `take` gives: the pieces of the next batch, none when nothing waits, and requests that can no longer be in time."""
+    """What `take` gives: the pieces of the next batch, none when nothing waits, and requests that can no longer be in time.
+
+    `unwanted` are requests for whom nobody waits any more; who runs the batch moves them there.
+    """
 
     pieces: list[Piece[Item]] = field(default_factory=list)
     late: list[Work[Item]] = field(default_factory=list)
+    unwanted: list[Work[Item]] = field(default_factory=list)
     rows: int = 0
 
 

@@ -58,15 +58,18 @@ class Scheduler(Generic[Item]):
         self._running: SchedulerLane[Item] | None = None
         self._running_until = 0.0
 
-    def add(self, costs: CostModel, max_batch_rows: int) -> SchedulerLane[Item]:
-        """A new lane."""
-        lane: SchedulerLane[Item] = SchedulerLane(costs, max_batch_rows)
+    def add(self, lane: SchedulerLane[Item]) -> None:
+        """Take a lane in, with nothing in its queue."""
+        lane.clock = self._clock
         self._lanes.append(lane)
-        return lane
 
     def remove(self, lane: SchedulerLane[Item]) -> None:
         """Forget a lane, whose queue is empty."""
         self._lanes.remove(lane)
+
+    def running(self, lane: SchedulerLane[Item]) -> bool:
+        """Whether a batch of this lane runs now."""
+        return self._running is lane
 
     @property
     def idle(self) -> bool:

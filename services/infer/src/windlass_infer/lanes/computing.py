@@ -1,0 +1,160 @@
+"""One batch: rows of several requests joined, run by the engine, and cut up again for those who sent them.
+
+When the engine raises for a batch, each request in it runs once more alone, so that only the guilty one fails. An engine that
+gives back another number of rows than it was given fails them all: nobody may get the rows of another.
+
+Knows no queue, no thread and no clock but the one that measures.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from windlass_core.errors import WindlassError
+from windlass_infer.engine import Array, Arrays, Engine
+from windlass_infer.errors import PredictionFailed
+from windlass_infer.scheduling.queue import Piece
+
+# Batches beyond this are joined in memory that stays: the system gives blocks above 128 KiB afresh each time and fills them
+# with zeros page by page, which costs more than the copy; below it the allocator has them at hand.
+KEPT_BUFFER_BYTES = 256 * 1024
+
+log = logging.getLogger(__name__)
+
+Outcome = Arrays | WindlassError
+Done = Callable[[Outcome], None]
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One request on its way: `done` is called once on the event loop, with its outputs or with why there are none."""
+
+    inputs: Arrays
+    done: Done
+    own_deadline: bool = False  # the caller named it; else it is the server's
+    gone: Callable[[], bool] | None = None  # says that nobody waits any more
+    outputs: list[Arrays] = field(default_factory=list)  # of the pieces computed so far
+    settled: bool = False  # answered, or nobody waits any more
+
+    @property
+    def unwanted(self) -> bool:
+        """Whether computing it would be for nobody."""
+        return self.settled or (self.gone is not None and self.gone())
+
+
+@dataclass(slots=True)
+class Computed:
+    """What became of a batch: one outcome a piece, in their order, and seconds by part."""
+
+    outcomes: Sequence[Outcome]
+    failures: int = 0
+    join_seconds: float = 0.0
+    run_seconds: float = 0.0
+    split_seconds: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """The whole of it."""
+        return self.join_seconds + self.run_seconds + self.split_seconds
+
+
+class Computer:
+    """Runs batches on one engine, one at a time."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._buffers: dict[str, Array] = {}
+
+    def compute(self, pieces: Sequence[Piece[Call]], rows: int) -> Computed:
+        """The outcome of each piece; `rows` is how many they have together. Raises nothing that an engine raises."""
+        started = time.perf_counter()
+        try:
+            joined = self._joined(pieces, rows)
+            began = time.perf_counter()
+            outputs = self._run(joined, rows)
+            ended = time.perf_counter()
+            outcomes = _split(self._own(outputs), pieces)
+        except Exception as error:  # noqa: BLE001  # an engine may raise anything, and the server must live
+            return self._failed(pieces, error, started)
+        return Computed(outcomes, 0, began - started, ended - began, time.perf_counter() - ended)
+
+    def close(self) -> None:
+        """Let the engine go."""
+        self._buffers.clear()
+        self.engine.close()
+
+    def _failed(self, pieces: Sequence[Piece[Call]], error: Exception, started: float) -> Computed:
+        log.error("the engine raised for a batch of %d requests", len(pieces), exc_info=error)
+        computed = Computed([PredictionFailed("the model's program failed on this request; the service's log tells why")], 1)
+        if len(pieces) > 1:
+            alone = [self.compute([piece], piece.rows) for piece in pieces]
+            computed = Computed([part.outcomes[0] for part in alone], 1 + sum(part.failures for part in alone))
+        computed.run_seconds = time.perf_counter() - started
+        return computed
+
+    def _run(self, inputs: Arrays, rows: int) -> Arrays:
+        outputs = self.engine.run(inputs)
+        for name, values in outputs.items():
+            if len(values) != rows:
+                raise ValueError(f"output '{name}' has {len(values)} rows for {rows} rows of input")
+        return outputs
+
+    def _joined(self, pieces: Sequence[Piece[Call]], rows: int) -> Arrays:
+        """The rows of all pieces below one another."""
+        if len(pieces) == 1:
+            return _part(pieces[0])
+        return {
+            name: self._below_one_another(name, [_cut(piece.work.item.inputs[name], piece) for piece in pieces], rows)
+            for name in pieces[0].work.item.inputs
+        }
+
+    def _below_one_another(self, name: str, parts: Sequence[Array], rows: int) -> Array:
+        first = parts[0]
+        if first.dtype == object or first[:1].nbytes * rows < KEPT_BUFFER_BYTES:
+            return np.concatenate(parts)
+        kept = self._buffers.get(name)
+        if kept is None or len(kept) < rows or kept.shape[1:] != first.shape[1:] or kept.dtype != first.dtype:
+            kept = self._buffers[name] = np.empty((rows, *first.shape[1:]), first.dtype)
+        return np.concatenate(parts, out=kept[:rows])
+
+    def _own(self, outputs: Arrays) -> Arrays:
+        """Outputs that no later batch overwrites: a program may hand its input through."""
+        if not self._buffers:
+            return outputs
+        kept = list(self._buffers.values())
+        return {
+            name: values.copy() if any(np.may_share_memory(values, buffer) for buffer in kept) else values
+            for name, values in outputs.items()
+        }
+
+
+def whole(outputs: Sequence[Arrays]) -> Arrays:
+    """The outputs of a request from those of its pieces."""
+    if len(outputs) == 1:
+        return outputs[0]
+    return {name: np.concatenate([part[name] for part in outputs]) for name in outputs[0]}
+
+
+def _part(piece: Piece[Call]) -> Arrays:
+    inputs = piece.work.item.inputs
+    return inputs if piece.rows == piece.work.rows else {name: _cut(values, piece) for name, values in inputs.items()}
+
+
+def _cut(values: Array, piece: Piece[Call]) -> Array:
+    return values if piece.rows == piece.work.rows else values[piece.start : piece.start + piece.rows]
+
+
+def _split(outputs: Arrays, pieces: Sequence[Piece[Call]]) -> list[Outcome]:
+    """The rows of each piece, in their order."""
+    if len(pieces) == 1:
+        return [outputs]
+    split: list[Outcome] = []
+    start = 0
+    for piece in pieces:
+        end = start + piece.rows
+        split.append({name: values[start:end] for name, values in outputs.items()})
+        start = end
+    return split

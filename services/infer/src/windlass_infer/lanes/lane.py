@@ -1,0 +1,308 @@
+"""The queue of one loaded version: takes questions in or refuses them, and answers each exactly once.
+
+Where the program leaves a size to the request (the length of a text), only requests of one size fit into one batch: each size
+is a bucket with its own queue and its own fit. A bucket runs on the event loop while its batches take microseconds, on the
+engine thread otherwise; it changes sides when it is idle.
+
+Used on the event loop. Knows no protocol.
+"""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from windlass_core.errors import Unavailable
+from windlass_infer.engine import Arrays, Engine
+from windlass_infer.errors import DeadlineExceeded, Overloaded
+from windlass_infer.lanes.computing import Call, Computed, Computer, Done, Outcome, whole
+from windlass_infer.lanes.placing import Bucket
+from windlass_infer.lanes.runners import EngineLane, Runners
+from windlass_infer.metrics import BatchStatistics, Measurements
+from windlass_infer.scheduling.costs import CostModel
+from windlass_infer.scheduling.queue import MAX_BATCH_ROWS, Priority, Taken, Work
+from windlass_infer.scheduling.scheduler import LEAST_RETRY_SECONDS, Refusal
+
+# Rows that may wait before new ones are refused: 32 full batches. An early 429, after which another pod can answer, is better
+# than a long queue.
+MAX_WAITING_ROWS = 4096
+# Sizes that a version keeps apart. Beyond it the bucket that was used longest ago is forgotten, if it is idle.
+MAX_BUCKETS = 64
+
+Shape = tuple[tuple[int, ...], ...]
+
+
+class Ticket:
+    """A request that was taken in; `cancel` when nobody waits for it any more."""
+
+    __slots__ = ("_bucket", "_lane", "_work")
+
+    def __init__(self, lane: "Lane", bucket: Bucket, work: Work[Call]) -> None:
+        self._lane = lane
+        self._bucket = bucket
+        self._work = work
+
+    def cancel(self) -> None:
+        """Take the request out of the queue, if it still waits. `done` is not called any more."""
+        self._lane._cancel(self._bucket, self._work)
+
+
+class Lane:
+    """The queue in front of one engine.
+
+    Args:
+        engine: closed by `close`.
+        costs: what is known of its batches beforehand, for the sizes of the example.
+        runners: shared with the other lanes of the process.
+        measurements: where what happens is counted.
+        max_batch_rows: rows of the largest batch.
+        max_waiting_rows: rows that may wait or run before more are refused.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        costs: CostModel,
+        runners: Runners,
+        measurements: Measurements,
+        *,
+        max_batch_rows: int = MAX_BATCH_ROWS,
+        max_waiting_rows: int = MAX_WAITING_ROWS,
+    ) -> None:
+        self._computer = Computer(engine)
+        self._costs = costs
+        self._runners = runners
+        self._measurements = measurements
+        self._max_batch_rows = max_batch_rows
+        self._max_waiting_rows = max_waiting_rows
+        self._sized = [tensor.name for tensor in engine.signature.inputs if -1 in tensor.shape[1:]]
+        self._buckets: dict[Shape, Bucket] = {}
+        self._main = self._new_bucket((), costs)
+        self._closed = False
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    @property
+    def costs(self) -> CostModel:
+        """The fit of the bucket that was used last."""
+        return self._main.lane.costs
+
+    def refuse_early(self, deadline: float | None, now: float) -> None:
+        """Refuse a request of which only the head has come, when not even one row of it would be in time.
+
+        Raises:
+            Overloaded: as `submit` does.
+            Unavailable: the version is being let go.
+        """
+        self._refuse(self._main, 1, deadline, Priority.INTERACTIVE, now)
+
+    def submit(
+        self,
+        inputs: Arrays,
+        rows: int,
+        done: Done,
+        *,
+        deadline: float | None = None,
+        own_deadline: bool = False,
+        priority: int = 0,
+        gone: Callable[[], bool] | None = None,
+    ) -> Ticket:
+        """Queue a request.
+
+        Args:
+            inputs: every input of the engine's signature.
+            rows: how many rows each of them has, at least one.
+            done: called once, later, on the event loop, with the outputs for just these rows, or with an error:
+                PredictionFailed when the engine raises for them, DeadlineExceeded or Overloaded when it is too late for them.
+            deadline: when the answer must be there, in seconds of `time.perf_counter`; None: whenever.
+            own_deadline: the caller named it, it is not the server's.
+            priority: as the protocol has it; 2 and above is batch work, which waits for all others.
+            gone: says that nobody waits any more; asked before the rows are computed.
+
+        Raises:
+            Overloaded: too many rows wait already, or it would not be answered in time. How many rows come with this request
+                counts only for the time, so that large ones have a chance beside small ones; their size is bounded where bodies
+                are read.
+            Unavailable: the version is being let go.
+        """
+        now = time.perf_counter()
+        bucket = self._bucket(inputs)
+        class_ = Priority.of(priority)
+        costs = bucket.lane.costs
+        self._runners.load.offer(rows, costs.seconds_per_row, costs.seconds_per_batch, self._max_batch_rows, now)
+        self._refuse(bucket, rows, deadline, class_, now)
+        self._main = bucket
+        work = Work(Call(inputs, done, own_deadline, gone), rows, now, math.inf if deadline is None else deadline, class_)
+        self._count(rows)
+        bucket.runner.queue(bucket.lane, work)
+        return Ticket(self, bucket, work)
+
+    async def close(self) -> None:
+        """Answer what is queued, then let the engine go."""
+        if self._closed:
+            return
+        self._closed = True
+        await self._empty.wait()
+        for bucket in self._buckets.values():
+            while not bucket.runner.idle(bucket.lane):  # noqa: ASYNC110  # the last batch's end, on the other thread
+                await asyncio.sleep(0.001)
+            bucket.runner.remove(bucket.lane)
+        self._buckets.clear()
+        await asyncio.to_thread(self._computer.close)
+
+    def _refuse(self, bucket: Bucket, rows: int, deadline: float | None, priority: Priority, now: float) -> None:
+        if self._closed:
+            raise Unavailable("this server is stopping; send the request again")
+        waiting = self._measurements.rows_in_flight
+        if waiting >= self._max_waiting_rows:
+            self._measurements.shed["queue"] += 1
+            wait = max(LEAST_RETRY_SECONDS, math.ceil(bucket.runner.backlog_seconds(now)))
+            raise Overloaded(f"{waiting} rows wait already; try again in {wait} s", retry_after=wait)
+        if deadline is None:
+            return
+        refusal = bucket.runner.refusal(bucket.lane, rows, deadline, now, priority)
+        if refusal is not None:
+            self._measurements.shed["deadline"] += 1
+            raise _not_in_time(refusal, deadline - now)
+
+    def _bucket(self, inputs: Arrays) -> Bucket:
+        """The bucket of a request, on the runner where it belongs now."""
+        shape: Shape = tuple(inputs[name].shape[1:] for name in self._sized) if self._sized else ()
+        bucket = self._buckets.get(shape)
+        if bucket is None:
+            bucket = self._new_bucket(shape, self.costs)
+        if bucket.runner.idle(bucket.lane):
+            bucket.place(self._runners, self._max_batch_rows)
+        return bucket
+
+    def _new_bucket(self, shape: Shape, costs: CostModel) -> Bucket:
+        if len(self._buckets) >= MAX_BUCKETS:
+            self._forget_one()
+        # Another size takes another time; what the last one took is the nearest that is known.
+        own = costs if not self._buckets else CostModel(costs.seconds_per_row, costs.seconds_per_batch)
+        lane = EngineLane(self._computer, own, self._max_batch_rows, self._answer)
+        bucket = Bucket(lane, self._runners.thread)
+        bucket.runner.add(lane)
+        bucket.place(self._runners, self._max_batch_rows)
+        self._buckets[shape] = bucket
+        return bucket
+
+    def _forget_one(self) -> None:
+        for shape, bucket in self._buckets.items():
+            if bucket is not self._main and bucket.runner.idle(bucket.lane):
+                bucket.runner.remove(bucket.lane)
+                del self._buckets[shape]
+                return
+
+    def _answer(self, _lane: EngineLane, taken: Taken[Call], computed: Computed | None, started: float) -> None:
+        """Give a batch's outcomes to those who asked; called by a runner on the event loop."""
+        for work in taken.late:
+            self._settle(work, self._too_late(work, started))
+        for work in taken.unwanted:
+            self._settle(work, Unavailable("nobody waits for this answer any more"))
+        if computed is None:
+            return
+        self._measure(taken, computed, started)
+        for piece, outcome in zip(taken.pieces, computed.outcomes, strict=True):
+            work, call = piece.work, piece.work.item
+            if call.settled:
+                continue
+            if isinstance(outcome, Exception) or piece.rows == work.rows:
+                self._settle(work, outcome)
+            else:
+                call.outputs.append(outcome)
+                if piece.last:
+                    self._settle(work, whole(call.outputs))
+
+    def _settle(self, work: Work[Call], outcome: Outcome) -> None:
+        call = work.item
+        if call.settled:
+            return
+        call.settled = True
+        self._count(-work.rows)
+        call.done(outcome)
+
+    def _cancel(self, bucket: Bucket, work: Work[Call]) -> None:
+        if not work.item.settled:
+            work.item.settled = True
+            self._count(-work.rows)
+            bucket.runner.discard(bucket.lane, work)
+
+    def _too_late(self, work: Work[Call], now: float) -> DeadlineExceeded | Overloaded:
+        self._measurements.shed["late"] += 1
+        waited = f"after {now - work.arrived:.3g} s in the queue it can no longer be answered in time"
+        if work.item.own_deadline:
+            return DeadlineExceeded(f"{waited}; allow more time, or send it again when less is asked for")
+        return Overloaded(f"{waited}; try again in {LEAST_RETRY_SECONDS} s", retry_after=LEAST_RETRY_SECONDS)
+
+    def _measure(self, taken: Taken[Call], computed: Computed, started: float) -> None:
+        measured = self._measurements
+        for piece in taken.pieces:
+            if piece.start == 0:
+                measured.queue_seconds.observe(started - piece.work.arrived)
+        measured.batch_rows.observe(taken.rows)
+        measured.compute_seconds.observe(computed.seconds)
+        measured.engine_failures += computed.failures
+        measured.rows += taken.rows
+        measured.last_inference = time.time()
+        statistics = measured.batches.get(taken.rows)
+        if statistics is None:
+            statistics = measured.batches[taken.rows] = BatchStatistics()
+        statistics.join.add(computed.join_seconds)
+        statistics.run.add(computed.run_seconds)
+        statistics.split.add(computed.split_seconds)
+
+    def _count(self, rows: int) -> None:
+        self._measurements.rows_in_flight += rows
+        if self._measurements.rows_in_flight:
+            self._empty.clear()
+        else:
+            self._empty.set()
+
+
+def _not_in_time(refusal: Refusal, seconds: float) -> Overloaded:
+    takes, given = f"{refusal.seconds:.3g} s", f"{max(seconds, 0.0):.3g} s"
+    sentence = f"the answer would take {takes}, but must be there in {given}; try again in {refusal.retry_after} s"
+    return Overloaded(sentence, retry_after=refusal.retry_after)
+
+
+class Submit(Protocol):
+    """How rows are asked for: `Lane.submit`, or what stands in front of it."""
+
+    def __call__(
+        self,
+        inputs: Arrays,
+        rows: int,
+        done: Done,
+        *,
+        deadline: float | None = None,
+        own_deadline: bool = False,
+        priority: int = 0,
+        gone: Callable[[], bool] | None = None,
+    ) -> Ticket | None:
+        """As `Lane.submit`; no ticket when `done` has been called already."""
+
+
+def ask(
+    submit: Submit, inputs: Arrays, rows: int, *, deadline: float | None = None, own_deadline: bool = True, priority: int = 0
+) -> "asyncio.Future[Arrays]":
+    """`submit` for coroutines: a future of the outputs; cancelling it takes the request out of the queue.
+
+    Raises:
+        Overloaded, Unavailable: as `Lane.submit` does, at once; the future fails as `done` would be told.
+    """
+    future: asyncio.Future[Arrays] = asyncio.get_running_loop().create_future()
+
+    def done(outcome: Outcome) -> None:
+        if future.done():
+            return
+        if isinstance(outcome, Exception):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
+
+    ticket = submit(inputs, rows, done, deadline=deadline, own_deadline=own_deadline, priority=priority, gone=future.cancelled)
+    if ticket is not None:
+        future.add_done_callback(lambda future: ticket.cancel() if future.cancelled() else None)
+    return future

@@ -1,0 +1,133 @@
+"""Inference past ASGI: a request that came whole in one read, from its bytes to its bytes without a task or a message.
+
+Everything else takes the long way: what the server does not hand over here, and what is handed back because reading its body
+would stop the others. Runs on the event loop only; answers come when the lane has them. Knows no protocol and no queue.
+"""
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from windlass_core.direct import DirectRequest, header_lines
+from windlass_infer.bodies.choice import takes_long
+from windlass_infer.bodies.compression import COMPRESS_FROM_BYTES, compressed
+from windlass_infer.exchange import Deadline, Route, deadline_of, early_deadline, refusal
+from windlass_infer.intake import Intake, Slot
+from windlass_infer.lanes.computing import Outcome
+from windlass_infer.protocol import Encoded
+from windlass_infer.questions import Question
+from windlass_infer.service import Service
+from windlass_infer.serving import Serving
+
+# What the server adds to every answer by itself.
+_ADDED_BY_SERVER = frozenset({"content-length", "date", "x-request-id"})
+
+
+class ShortWay:
+    """Takes requests that the server hands over."""
+
+    def __init__(self, service: Service, intake: Intake) -> None:
+        self._service = service
+        self._intake = intake
+        self._packing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="packing")
+        self._lines: dict[str, bytes] = {}  # of content types
+
+    def handle(self, route: Route, request: DirectRequest) -> bool:
+        """Take a request; False when it should take the long way."""
+        headers = dict(request.headers)
+        if takes_long(request.body, headers):
+            return False
+        exchange = _Exchange(self, route, request)
+        try:
+            exchange.serving = serving = self._service.lookup(route.name, route.version)
+            deadline = early_deadline(headers, request.received, self._service.spec.slo_p99_seconds)
+            serving.lane.refuse_early(deadline.at, request.received)
+            exchange.slot = slot = self._intake.enter(serving.measurements.shed)
+            slot.hold(len(request.body))
+            exchange.ask(serving, route.read(serving.predictor, request.body, headers), deadline)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the caller is answered
+            exchange.refuse(error)
+        return True
+
+    def reply(self, request: DirectRequest, serving: Serving, encoded: Encoded) -> None:
+        """Send an answer."""
+        request.reply(200, serving.header_lines + self._lines_of(encoded), encoded.body)
+
+    def pack(self, request: DirectRequest, serving: Serving, encoded: Encoded, coding: str) -> None:
+        """Send a large answer, packed beside the event loop."""
+        packing = asyncio.get_running_loop().run_in_executor(self._packing, compressed, encoded, coding)
+        packing.add_done_callback(lambda packed: self.reply(request, serving, packed.result()))
+
+    def _lines_of(self, encoded: Encoded) -> bytes:
+        """Header lines; kept where an answer has nothing but a type, as nearly all have."""
+        if len(encoded.headers) > 1:
+            return header_lines(encoded.headers)
+        type_ = encoded.headers["Content-Type"]
+        if type_ not in self._lines:
+            self._lines[type_] = header_lines(encoded.headers)
+        return self._lines[type_]
+
+
+class _Exchange:
+    """One request until it is answered."""
+
+    __slots__ = ("_question", "_request", "_route", "_way", "serving", "slot")
+
+    def __init__(self, way: ShortWay, route: Route, request: DirectRequest) -> None:
+        self._way = way
+        self._route = route
+        self._request = request
+        self._question: Question | None = None
+        self.serving: Serving | None = None
+        self.slot: Slot | None = None
+
+    def ask(self, serving: Serving, question: Question, early: Deadline) -> None:
+        """Queue the question; `done` is called with what became of it."""
+        self._question = question
+        deadline = deadline_of(early, question, self._request.received)
+        serving.submit(
+            question.inputs,
+            question.rows,
+            self.done,
+            deadline=deadline.at,
+            own_deadline=deadline.own,
+            priority=question.priority,
+            gone=self._gone,
+        )
+
+    def done(self, outcome: Outcome) -> None:
+        """Answer with the outputs, or with why there are none."""
+        serving, question = self.serving, self._question
+        assert serving is not None  # noqa: S101  # `ask` was called
+        assert question is not None  # noqa: S101  # likewise
+        if isinstance(outcome, Exception):
+            self.refuse(outcome)
+            return
+        try:
+            encoded = question.answer(outcome)
+        except Exception as error:  # noqa: BLE001  # an answer that is no number, or a program that answers another shape
+            self.refuse(error)
+            return
+        self._leave()
+        serving.measurements.request_seconds.observe(time.perf_counter() - self._request.received)
+        if question.coding and len(encoded.body) >= COMPRESS_FROM_BYTES:
+            self._way.pack(self._request, serving, encoded, question.coding)
+        else:
+            self._way.reply(self._request, serving, encoded)
+
+    def refuse(self, error: Exception) -> None:
+        """Answer that there is none."""
+        self._leave()
+        if self.serving is not None:
+            self.serving.measurements.failed.add(time.perf_counter() - self._request.received)
+        response = refusal(error, self._route, self.serving, self._request.id)
+        lines = {name: value for name, value in response.headers.items() if name.lower() not in _ADDED_BY_SERVER}
+        self._request.reply(response.status_code, header_lines(lines), bytes(response.body))
+
+    def _gone(self) -> bool:
+        return self._request.disconnected
+
+    def _leave(self) -> None:
+        if self.slot is not None:
+            self.slot.leave()
+            self.slot = None
