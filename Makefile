@@ -13,6 +13,8 @@ SOURCES := operator/src services/core/src services/preprocess/src services/train
 CLUSTER_TOOL := $(PYTHON) tests/cluster
 # Folders of the CRDs and of the reference pages, both made from the models.
 GENERATED := charts/windlass/files/crds docs/reference
+# A file of tests stays together, because its fixtures cost more than its tests.
+ON_ALL_CORES := --numprocesses=auto --maxprocesses=8 --dist=loadfile
 # Puts kubectl, helm and the cluster's KUBECONFIG into the shell of a recipe.
 WITH_CLUSTER := eval "$$($(CLUSTER_TOOL) env)" &&
 
@@ -51,6 +53,7 @@ check: $(VENV)/.dev ## Lint, types, import directions, generated files current
 	MYPYPATH=bench $(IN)/mypy bench
 	$(IN)/lint-imports
 	$(IN)/python -m windlass_core.crd --check $(GENERATED)
+	$(IN)/python -m windlass_infer.grpc.generate --check
 
 .PHONY: test
 test: check unit chart e2e ## Everything: check, unit, chart and end-to-end tests
@@ -58,7 +61,7 @@ test: check unit chart e2e ## Everything: check, unit, chart and end-to-end test
 .PHONY: unit
 unit: $(VENV)/.dev ## Tests that need no cluster
 	@$(CLUSTER_TOOL) binaries
-	$(WITH_CLUSTER) $(IN)/pytest tests --ignore=tests/e2e --ignore=tests/charts
+	$(WITH_CLUSTER) $(IN)/pytest $(ON_ALL_CORES) tests --ignore=tests/e2e --ignore=tests/charts
 
 .PHONY: chart
 chart: $(VENV)/.dev ## Tests of the chart: lint, render, schema, pod security
@@ -79,8 +82,9 @@ bench: $(VENV)/.dev ## Benchmarks on the running cluster: ratios against baselin
 ##@ Maintain
 
 .PHONY: generate
-generate: $(VENV)/.dev ## Write what is generated from the models: CRDs and the field reference
+generate: $(VENV)/.dev ## Write what is generated: CRDs, the field reference, the messages of gRPC
 	$(IN)/python -m windlass_core.crd $(GENERATED)
+	$(IN)/python -m windlass_infer.grpc.generate
 
 .PHONY: format
 format: $(VENV)/.dev ## Format the code

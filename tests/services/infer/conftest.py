@@ -154,7 +154,7 @@ class Shelf:
         }
         files |= {name: replaced.pop(name) for name in list(replaced) if name in files}
         folder = self.work / owner
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / "model.onnx").write_bytes(files["program"])
         (folder / TRANSFORM_FILE).write_bytes(files["transform"])
         registry = Registry(self.store, "models")
@@ -198,6 +198,17 @@ class RunningServer:
     termination_log: Path
     log: Path
     spec: InferServe
+    grpc_port: int | None = None
+
+    @property
+    def address(self) -> str:
+        """Host and port, for HTTP."""
+        return self.url.removeprefix("http://")
+
+    @property
+    def grpc_address(self) -> str:
+        """Host and port, for gRPC."""
+        return f"{LOOPBACK}:{self.grpc_port}"
 
     def client(self, **options: Any) -> httpx.Client:
         return httpx.Client(base_url=self.url, timeout=20, **options)
@@ -230,19 +241,22 @@ def wait() -> Callable[..., None]:
 
 
 @contextmanager
-def served(spec: InferServe, environment: dict[str, str], folder: Path, **variables: str) -> Iterator[RunningServer]:
-    port = free_port()
+def served(
+    spec: InferServe, environment: dict[str, str], folder: Path, *, grpc: bool = False, **variables: str
+) -> Iterator[RunningServer]:
+    port, grpc_port = free_port(), free_port() if grpc else None
     termination_log, log = folder / "termination-log", folder / "log"
     pod = {"WINDLASS_RUN_SPEC": spec.to_json_text(), "WINDLASS_TERMINATION_LOG": str(termination_log)}
+    ports = ["--port", str(port), *(["--grpc-port", str(grpc_port)] if grpc else [])]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            bound_to_us([sys.executable, "-m", "windlass_infer", "serve", "--port", str(port)]),
+            bound_to_us([sys.executable, "-m", "windlass_infer", "serve", *ports]),
             env=os.environ | environment | pod | variables,
             stdout=output,
             stderr=output,
         )
     try:
-        yield RunningServer(process, f"http://{LOOPBACK}:{port}", termination_log, log, spec)
+        yield RunningServer(process, f"http://{LOOPBACK}:{port}", termination_log, log, spec, grpc_port)
     finally:
         process.kill()
         process.wait()
@@ -270,6 +284,21 @@ def serve(tmp_path: Path) -> Callable[..., Any]:
         with served(spec, environment, folder, **variables) as server:
             if until_ready:
                 wait_until(lambda: ready(server), "the server is ready")
+            yield server
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def serve_example(make_shelf: Callable[[], Shelf], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+    """Starts a ready server with both ports for an example."""
+
+    @contextmanager
+    def start(example: ExampleModel, **variables: str) -> Iterator[RunningServer]:
+        shelf = make_shelf()
+        spec = shelf.spec(shelf.publish(example))
+        with served(spec, shelf.environment, tmp_path_factory.mktemp("server"), grpc=True, **variables) as server:
+            wait_until(lambda: ready(server), "the server is ready")
             yield server
 
     return start

@@ -1,21 +1,31 @@
 """Whatever is asked, by anybody: an answer or a refusal with a sentence, never an error that was not foreseen."""
 
+from collections import Counter
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import orjson
 import pytest
+from google.protobuf.message import DecodeError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from infer_cases import PREDICT, Cases
+from infer_models import small_models
 
 from windlass_core.errors import WindlassError
+from windlass_infer.errors import BadRequest
+from windlass_infer.grpc import messages
+from windlass_infer.grpc.open_inference_pb2 import ModelInferRequest
 from windlass_infer.loader import LoadedModel, load
 from windlass_infer.protocol import HEADER_LENGTH
-from windlass_infer.questions import Read, read_infer, read_predict
+from windlass_infer.questions import Question, Read, read_infer, read_predict
 
 # One model for all the examples of a test, and no failure for a busy machine.
 SHARED = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+# `make fuzz` asks a server a hundred thousand.
+SEED, HTTP_CASES, GRPC_CASES = 7, 600, 300
 LENGTH_KEY = HEADER_LENGTH.lower().encode()
 NAMES = ["features", "island", "mass", "ringed", "seen", "year", "a", "b", "c", "label", "probabilities"]
 DATATYPES = ["BOOL", "BYTES", "FP16", "FP32", "FP64", "INT8", "INT64", "UINT8", "UINT64"]
@@ -120,3 +130,52 @@ def test_raw_values_of_any_bits(loaded: LoadedModel, values: list[float]) -> Non
 def test_bytes_of_any_make(loaded: LoadedModel, body: bytes, length: bytes | None) -> None:
     answered_or_refused(loaded, read_predict, body)
     answered_or_refused(loaded, read_infer, body, {} if length is None else {LENGTH_KEY: length})
+
+
+@pytest.fixture(scope="module", params=small_models())
+def small(
+    request: pytest.FixtureRequest, make_shelf: Callable[[], Any], tmp_path_factory: pytest.TempPathFactory
+) -> LoadedModel:
+    shelf = make_shelf()
+    published = small_models()[request.param].publish(shelf.store, "penguins", tmp_path_factory.mktemp("files"))
+    return load(shelf.spec(published), shelf.store, tmp_path_factory.mktemp("program"))
+
+
+def test_a_good_request_that_is_damaged_is_answered_or_refused(small: LoadedModel) -> None:
+    statuses: Counter[int] = Counter()
+    for case in islice(Cases(small.predictor, SEED).http(), HTTP_CASES):
+        headers = {name.lower().encode(): value.encode("utf-8") for name, value in case.headers.items()}
+        read = read_predict if case.call == PREDICT else read_infer
+        statuses[status_of(lambda read=read, case=case, headers=headers: read(small.predictor, case.body, headers), small)] += 1
+    assert set(statuses) <= {200, 400, 413, 415, 422}
+    # Both are seen, or the cases would prove nothing.
+    assert statuses[200] > HTTP_CASES / 20
+    assert statuses[400] > HTTP_CASES / 20
+
+
+def test_a_good_message_that_is_damaged_is_answered_or_refused(small: LoadedModel) -> None:
+    statuses: Counter[int] = Counter()
+
+    def question(body: bytes) -> Question:
+        try:
+            message = ModelInferRequest.FromString(body)
+        except DecodeError:
+            raise BadRequest("as the server says") from None
+        return messages.question(small.predictor, message)
+
+    for body in islice(Cases(small.predictor, SEED).grpc("service"), GRPC_CASES):
+        statuses[status_of(lambda body=body: question(body), small)] += 1
+    assert set(statuses) <= {200, 400, 422}
+    assert min(statuses[200], statuses[400]) > GRPC_CASES / 20
+
+
+def status_of(ask: Callable[[], Question], small: LoadedModel) -> int:
+    """What the server would answer with; any exception but a refusal fails the test."""
+    try:
+        question = ask()
+        with np.errstate(all="ignore"):
+            return 200 if question.answer(small.engine.run(question.inputs)).body else 0
+    except WindlassError as error:
+        refusal = error
+    assert len(refusal.message) < 1000
+    return refusal.http_status

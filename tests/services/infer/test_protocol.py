@@ -143,6 +143,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "no inputs": (b"{}", "inputs is missing"),
     "inputs that are no list": (b'{"inputs": {}}', "must be a list of objects"),
     "an input without a name": (infer(name=""), "has no name"),
+    "an input with a name beyond all bounds": (infer(name="x" * 600), "a name of 600 characters"),
     "an unknown datatype": (infer(datatype="FLOAT"), "'FLOAT' is not one of BOOL"),
     "a datatype that JSON cannot hold": (infer(datatype="FP16"), "has no form in JSON; send it as binary data"),
     "a shape that is no list": (infer(shape=2), "shape must be a list"),

@@ -23,6 +23,7 @@ BINARY_TYPE = "application/octet-stream"
 EXTENSIONS = ("binary_tensor_data", "classification")
 
 MICROSECOND = 1e-6
+MAX_NAME_CHARACTERS = 512
 # The protocol's numbers are 64 bits wide.
 _MAX_NUMBER = 2**63 - 1
 # Asks for more classes than any output has are answered with all; the bound keeps what they cost below that.
@@ -146,6 +147,15 @@ def requested_output(name: str, parameters: Mapping[str, Any], *, binary_by_defa
     return RequestedOutput(name, _flag(parameters, "binary_data", where, default=binary_by_default), classes)
 
 
+def checked_name(name: object, what: str) -> str:
+    """The name of `what`. Raises BadRequest for none, and for one that would make sentences too long to read."""
+    if not isinstance(name, str) or not name:
+        raise BadRequest(f"{what} has no name")
+    if len(name) > MAX_NAME_CHARACTERS:
+        raise BadRequest(f"{what} has a name of {len(name)} characters; no model has one of more than {MAX_NAME_CHARACTERS}")
+    return name
+
+
 def _refuse_shared_memory(parameters: Mapping[str, Any], where: str) -> None:
     if parameters.get("shared_memory_region"):
         raise BadRequest(f"{where}: shared memory is not supported; send and ask for tensors as binary data")
@@ -165,9 +175,7 @@ def _inputs(declared: list[dict[str, Any]], raw: memoryview) -> tuple[Tensor, ..
     names: set[str] = set()
     offset = 0
     for entry in declared:
-        name = entry.get("name")
-        if not isinstance(name, str) or not name:
-            raise BadRequest(f"an input has no name: {shown(entry)}")
+        name = checked_name(entry.get("name"), "an input")
         if name in names:
             raise BadRequest(f"input '{name}' is given twice")
         names.add(name)
@@ -197,9 +205,7 @@ def _inputs(declared: list[dict[str, Any]], raw: memoryview) -> tuple[Tensor, ..
 
 
 def _requested(entry: dict[str, Any], binary_by_default: bool) -> RequestedOutput:
-    name = entry.get("name")
-    if not isinstance(name, str) or not name:
-        raise BadRequest(f"an output has no name: {shown(entry)}")
+    name = checked_name(entry.get("name"), "an output")
     parameters = _object(entry, "parameters", f"output '{name}'")
     return requested_output(name, parameters, binary_by_default=binary_by_default)
 
