@@ -131,9 +131,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         if name == "images":
             verb.add_argument("--unlisted", action="store_true", help="do not print their names and sizes at the end")
         if name == "rehearse":
-            verb.add_argument(
-                "--example", action="store_true", help="cut short whole runs of `make up` instead"
-            )
+            verb.add_argument("--example", action="store_true", help="cut short whole runs of `make up` instead")
         if name == "logs":
             verb.add_argument("component", nargs="*", help="components to print; none: the list of them")
             verb.add_argument("--lines", type=int, default=50, help="lines of each (default: %(default)s)")

@@ -56,7 +56,9 @@ def snapshot(repository: Path, images: Iterable[Image], target: Path) -> None:
     wanted: set[str] = set()
     for image in images:
         dockerfile = image.dockerfile(repository)
-        wanted |= {str(dockerfile.relative_to(repository)), *copied(dockerfile.read_text())}
+        wanted.add(str(dockerfile.relative_to(repository)))
+        if dockerfile.is_file():  # one that is not there fails below, by name
+            wanted.update(copied(dockerfile.read_text()))
     for name in sorted(wanted):
         source, place = repository / name, target / name
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -58,9 +58,10 @@ def test_the_context_holds_what_the_dockerfile_copies_and_nothing_else(repositor
     assert found == {"dockerfiles/app.Dockerfile", "pins.txt", "tool.py", "code/inner/main.py"}
 
 
-def test_a_file_that_is_not_there_is_named(repository: Path) -> None:
-    (repository / "tool.py").unlink()
-    with pytest.raises(ClusterError, match=r"tool\.py"):
+@pytest.mark.parametrize("path", ["tool.py", "dockerfiles/app.Dockerfile"])
+def test_a_file_that_is_not_there_is_named(repository: Path, path: str) -> None:
+    (repository / path).unlink()
+    with pytest.raises(ClusterError, match=re.escape(f"`{path}`")):
         tag(repository)
 
 
