@@ -15,6 +15,8 @@ CLUSTER_TOOL := $(PYTHON) tests/cluster
 GENERATED := charts/windlass/files/crds docs/reference
 # A file of tests stays together, because its fixtures cost more than its tests.
 ON_ALL_CORES := --numprocesses=auto --maxprocesses=8 --dist=loadfile
+# A file of tests stays together, because its fixtures cost more than its tests.
+ON_ALL_CORES := --numprocesses=auto --maxprocesses=8 --dist=loadfile
 # Puts kubectl, helm and the cluster's KUBECONFIG into the shell of a recipe.
 WITH_CLUSTER := eval "$$($(CLUSTER_TOOL) env)" &&
 

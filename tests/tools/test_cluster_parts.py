@@ -130,9 +130,9 @@ def test_a_second_command_waits_for_the_first_and_gives_up_with_a_sentence(tmp_p
         pass
 
 
-def test_too_little_disk_is_said_with_both_numbers(where: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_disk_is_said_with_both_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=2 * GIB))
-    (problem,) = checks.room(where)
+    (problem,) = checks.room(Layout(cache=tmp_path, state=Path("/short")))
     assert "2.0 GiB are free" in problem
     assert f"{checks.COLD_DISK_GIB} GiB are needed for a first start" in problem
 
