@@ -15,8 +15,6 @@ CLUSTER_TOOL := $(PYTHON) tests/cluster
 GENERATED := charts/windlass/files/crds docs/reference
 # A file of tests stays together, because its fixtures cost more than its tests.
 ON_ALL_CORES := --numprocesses=auto --maxprocesses=8 --dist=loadfile
-# A file of tests stays together, because its fixtures cost more than its tests.
-ON_ALL_CORES := --numprocesses=auto --maxprocesses=8 --dist=loadfile
 # Puts kubectl, helm and the cluster's KUBECONFIG into the shell of a recipe.
 WITH_CLUSTER := eval "$$($(CLUSTER_TOOL) env)" &&
 
@@ -79,6 +77,7 @@ e2e: $(VENV)/.dev ## End-to-end tests on the running cluster; brings one up if t
 bench: $(VENV)/.dev ## Benchmarks on the running cluster: ratios against baselines of the same run
 	@$(CLUSTER_TOOL) up --images
 	$(WITH_CLUSTER) $(IN)/python bench/loop.py
+	$(WITH_CLUSTER) $(IN)/python bench/status.py
 	$(WITH_CLUSTER) $(IN)/python bench/rollout.py
 
 ##@ Maintain
