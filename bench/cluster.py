@@ -7,15 +7,17 @@ import json
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
+T = TypeVar("T")
 Object = dict[str, Any]
 REQUEST_SECONDS = 30
+LIMIT_SECONDS = 300  # for anything that is waited for
 
 
 @dataclass
@@ -36,17 +38,27 @@ class Watch:
         self._stopped = True
 
     def _read(self) -> None:
-        # The stream breaks when the namespace's proxy ends, which is the end of the measurement.
-        watched = self.client.stream("GET", self.path, params={"watch": "true"}, timeout=None)
-        with suppress(httpx.HTTPError), watched as stream:
-            for line in stream.iter_lines():
-                if self._stopped:
-                    return
-                self.events.append((time.monotonic(), json.loads(line)["object"]))
+        for item in stream(self.client, self.path):
+            if self._stopped:
+                return
+            self.events.append((time.monotonic(), item))
 
     def first(self, test: Any) -> float | None:
         """Time of the first event whose object passes the test."""
         return next((at for at, item in list(self.events) if test(item)), None)
+
+
+def stream(client: httpx.Client, path: str) -> Iterator[Object]:
+    """The objects of a collection as they are and as they change. It ends with the namespace's proxy.
+
+    Raises:
+        httpx.HTTPStatusError: the server refuses the watch.
+    """
+    broken = suppress(httpx.TransportError)
+    with broken, client.stream("GET", path, params={"watch": "true"}, timeout=None) as watched:
+        watched.raise_for_status()
+        for line in watched.iter_lines():
+            yield json.loads(line)["object"]
 
 
 class Api:
@@ -62,6 +74,11 @@ class Api:
         answer.raise_for_status()
         return time.monotonic()
 
+    def patch(self, group: str, plural: str, name: str, patch: Object, subresource: str = "") -> None:
+        """Change parts of an object by a JSON merge patch."""
+        path = f"{self._path(group, plural)}/{name}" + (f"/{subresource}" if subresource else "")
+        self.client.patch(path, json=patch, headers={"Content-Type": "application/merge-patch+json"}).raise_for_status()
+
     def get(self, group: str, plural: str, name: str) -> Object:
         """One object."""
         answer = self.client.get(f"{self._path(group, plural)}/{name}")
@@ -75,6 +92,10 @@ class Api:
         watch.start()
         return watch
 
+    def events(self, group: str, plural: str) -> Iterator[Object]:
+        """The objects of a kind in the namespace as they are and as they change; see `stream`."""
+        return stream(self.client, self._path(group, plural))
+
     def service(self, namespace: str, name: str, path: str) -> str:
         """URL path of a Service behind the API server's proxy."""
         return f"/api/v1/namespaces/{namespace}/services/{name}:80/proxy/{path}"
@@ -82,6 +103,20 @@ class Api:
     def _path(self, group: str, plural: str) -> str:
         root = f"/apis/{group}" if "/" in group else f"/api/{group}"
         return f"{root}/namespaces/{self.namespace}/{plural}"
+
+
+def until(look: Callable[[], T | None], what: str, every: float = 0.05) -> T:
+    """What `look` gives as soon as it gives something.
+
+    Args:
+        every: seconds between two looks.
+    """
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while time.monotonic() < deadline:
+        if (found := look()) is not None:
+            return found
+        time.sleep(every)
+    raise SystemExit(f"{what} did not come within {LIMIT_SECONDS} s")
 
 
 @contextmanager

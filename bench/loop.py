@@ -20,13 +20,11 @@ from typing import Any
 
 import httpx
 import yaml
-from cluster import Api, Object, Watch, fresh_namespace
+from cluster import Api, Object, Watch, fresh_namespace, until
 
 ROOT = Path(__file__).resolve().parents[1]
 WINDLASS = "windlass.dev/v1alpha1"
 PLURALS = {"Dataset": "datasets", "TrainingJob": "trainingjobs", "InferenceService": "inferenceservices"}
-LIMIT_SECONDS = 300
-LOOK_SECONDS = 0.05  # between two looks; far below what is measured
 
 
 def main() -> int:
@@ -85,17 +83,6 @@ def answer(api: Api) -> float | None:
     except httpx.HTTPError:
         return None
     return time.monotonic() if reply.status_code == httpx.codes.OK else None
-
-
-def until(look: Callable[[], float | None], what: str) -> float:
-    """What `look` gives as soon as it gives something."""
-    deadline = time.monotonic() + LIMIT_SECONDS
-    while time.monotonic() < deadline:
-        found = look()
-        if found is not None:
-            return found
-        time.sleep(LOOK_SECONDS)
-    raise SystemExit(f"{what} did not come within {LIMIT_SECONDS} s")
 
 
 def at(watch: Watch, test: Callable[[Object], Any]) -> float:

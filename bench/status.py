@@ -1,7 +1,7 @@
 """How soon the status of an object tells what became of its pod, by an idle operator: `make bench`.
 
-The pods here are played: they ask for more than any node has, so that nobody runs them, and this program writes their status as a
-kubelet would. A transition counts from the moment that write is sent until a watch brings the object whose status says so.
+The pods here are played: they ask for more than any node has, so that nobody runs them, and this program writes their status
+as a kubelet would. A transition counts from the moment that write is sent until a watch brings the object whose status says so.
 
     running     a training worker runs; the TrainingJob says so
     failed      its program raised an error; the TrainingJob has failed
@@ -10,8 +10,8 @@ kubelet would. A transition counts from the moment that write is sent until a wa
     floor       the same path with nothing in between: a watcher writes a plain object as soon as it sees the pod's event
 
 Each line is the median and the largest of the rounds, and both as multiples of the floor's, measured by turns with them in the
-same run. The figures are of an operator with nothing else to do, on whatever else the machine does. `--quiet 17` leaves it alone for longer
-than HTTP clients commonly keep a connection.
+same run. The figures are of an operator with nothing else to do, on whatever else the machine does. `--quiet 17` leaves it
+alone for longer than HTTP clients commonly keep a connection.
 """
 
 import argparse
@@ -23,11 +23,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from cluster import Api, Object, Watch, fresh_namespace
+from cluster import Api, Object, Watch, fresh_namespace, until
 
 WINDLASS = "windlass.dev/v1alpha1"
 NOBODY_RUNS_IT = {"cpu": "100000"}
-LIMIT_SECONDS = 60
 LOOK_SECONDS = 0.002  # between two looks at what the watches brought; their events carry the time they came
 # After each change until the next: what follows from it, the Job controller's second included, is over.
 QUIET_SECONDS = 2.5
@@ -82,10 +81,10 @@ class Stage:
         self._api.create(WINDLASS, "trainingjobs", windlass("TrainingJob", run, {**job, "resources": NOBODY_RUNS_IT}))
         worker = self._pod_of("trainingjob", run)
         time.sleep(QUIET_SECONDS)  # until the operator has told of the pod that nobody runs
-        yield "running", self._play(worker, running(ready=True), self._jobs, run, reason("Running"))
-        yield "failed", self._play(worker, failed(), self._jobs, run, reason("CodeRaised"))
-        yield "ready", self._play(self._server, running(ready=True), self._services, "service", reason("Serving"))
-        yield "unready", self._play(self._server, running(ready=False), self._services, "service", reason("Starting"))
+        yield "running", self._play(worker, running(ready=True), self._jobs, run, workers_run(1))
+        yield "failed", self._play(worker, failed(), self._jobs, run, condition("Succeeded", "False"))
+        yield "ready", self._play(self._server, running(ready=True), self._services, "service", condition("Ready", "True"))
+        yield "unready", self._play(self._server, running(ready=False), self._services, "service", condition("Ready", "False"))
 
     def _prepare_floor(self) -> None:
         self._api.create("v1", "configmaps", {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "floor"}})
@@ -186,14 +185,19 @@ def container(state: Object, *, ready: bool) -> Object:
     return {"name": "played", "image": "none", "imageID": "none", "restartCount": 0, "ready": ready, "state": state}
 
 
-def reason(wanted: str) -> Callable[[Object], bool]:
-    """Test for the reason of the first condition."""
+def condition(type_: str, status: str) -> Callable[[Object], bool]:
+    """Test for a condition."""
 
     def test(item: Object) -> bool:
-        conditions = item.get("status", {}).get("conditions") or [{}]
-        return bool(conditions[0].get("reason") == wanted)
+        conditions = item.get("status", {}).get("conditions", [])
+        return any((one["type"], one["status"]) == (type_, status) for one in conditions)
 
     return test
+
+
+def workers_run(count: int) -> Callable[[Object], bool]:
+    """Test for the number of workers that run."""
+    return lambda item: item.get("status", {}).get("workers", {}).get("ready") == count
 
 
 def at(watch: Watch, name: str, test: Callable[[Object], Any], *, since: float = 0.0) -> float:
@@ -203,17 +207,7 @@ def at(watch: Watch, name: str, test: Callable[[Object], Any], *, since: float =
         events = list(watch.events)
         return next((when for when, item in events if when >= since and item["metadata"]["name"] == name and test(item)), None)
 
-    return until(look, f"the status of {name}")
-
-
-def until(look: Callable[[], Any], what: str) -> Any:
-    """What `look` gives as soon as it gives something."""
-    deadline = time.monotonic() + LIMIT_SECONDS
-    while time.monotonic() < deadline:
-        if (found := look()) is not None:
-            return found
-        time.sleep(LOOK_SECONDS)
-    raise SystemExit(f"{what} did not come within {LIMIT_SECONDS} s")
+    return until(look, f"the status of {name}", LOOK_SECONDS)
 
 
 if __name__ == "__main__":
