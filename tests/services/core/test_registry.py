@@ -28,7 +28,7 @@ CONTENT = ModelContent(
     dataset=VersionReference(name="digits", version=1, uri="store://datasets/digits/1", digest="sha256:00"),
     job="digits",
     job_uid="uid-1",
-    spec=SPEC,
+    spec=SPEC.to_json(),
 )
 
 

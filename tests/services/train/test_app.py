@@ -55,7 +55,7 @@ def publish(store: Store, folder: Path, uid: str, accuracy: float, **spec: Any) 
         dataset=DATASET,
         job=run.name,
         job_uid=uid,
-        spec=run.spec,
+        spec=run.spec.to_json(),
     )
     registry = Registry(store, "models")
     number = registry.claim("digits", uid)

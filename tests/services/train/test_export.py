@@ -197,7 +197,7 @@ def test_a_version_is_published_once_and_tells_where_it_comes_from(data_store: S
     assert content.classes == list(range(10))
     assert content.parameters == 650
     assert content.dataset == digits
-    assert (content.job, content.job_uid, content.spec) == (run.name, "published", run.spec)
+    assert (content.job, content.job_uid, content.spec) == (run.name, "published", run.spec.to_json())
     assert content.made_with.keys() >= {"torch", "onnx", "onnxruntime", "windlass-train", "python"}
     files = {"weights.safetensors", "model.pt2", "model.onnx", "transform.json", "sample.npz"}
     assert {file.path for file in first.manifest.files} == files

@@ -12,7 +12,6 @@ from pydantic.alias_generators import to_camel
 
 from windlass_core.contracts import VersionReference
 from windlass_core.resources.model import OmittedFormat
-from windlass_core.resources.training_job import TrainingJobSpec
 
 Task = Literal["classification", "regression"]
 # Names of element types, as the Open Inference Protocol v2 has them.
@@ -120,7 +119,9 @@ class ModelContent(ManifestModel):
     dataset: VersionReference | None = Field(default=None, description="Dataset version that it learned from.")
     job: str | None = Field(default=None, description="TrainingJob that made it.")
     job_uid: str | None = None
-    spec: TrainingJobSpec | None = None
+    spec: dict[str, Any] | None = Field(
+        default=None, description="The TrainingJob's spec; a map, so that later releases' stay readable."
+    )
     made_with: dict[str, str] = Field(default_factory=dict, description="Versions of torch, onnx, onnxruntime and windlass.")
 
 

@@ -64,6 +64,6 @@ def _content(run: TrainRun, data: Data, trained: Trained, metrics: dict[str, flo
         dataset=run.dataset,
         job=run.name,
         job_uid=run.uid,
-        spec=run.spec,
+        spec=run.spec.to_json(),
         made_with=made_with(),
     )
