@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import processes
-from control_programs import LOOPBACK, flags
+from control_programs import LOOPBACK, flags, serving
 from layout import CLUSTER_DOMAIN, DNS_SERVICE_IP, NODE_IP, NODE_NAME, PORTS, Layout
 from processes import Daemon
 
@@ -57,24 +57,18 @@ def coredns(layout: Layout, programs: Path) -> Daemon:
 
 def metrics_server(layout: Layout, programs: Path) -> Daemon:
     """The pods' use of processor and memory, for `kubectl top` and the autoscaler."""
-    pki = layout.pki
-    kubeconfig = layout.configuration("metrics-server.kubeconfig")
+    name = "metrics-server"
+    authority = layout.pki / "ca.crt"
     arguments = flags(
-        kubeconfig=kubeconfig,
-        authentication_kubeconfig=kubeconfig,
-        authorization_kubeconfig=kubeconfig,
-        kubelet_certificate_authority=pki / "ca.crt",
+        kubeconfig=layout.configuration(f"{name}.kubeconfig"),
+        kubelet_certificate_authority=authority,
         metric_resolution=METRIC_RESOLUTION,
         kubelet_request_timeout=SCRAPE_TIMEOUT,
-        bind_address=NODE_IP,
-        secure_port=PORTS.metrics_server,
-        tls_cert_file=pki / "metrics-server-server.crt",
-        tls_private_key_file=pki / "metrics-server-server.key",
     )
     return Daemon(
-        "metrics-server",
-        (str(programs / "metrics-server"), *arguments),
-        ready=functools.partial(processes.answers, NODE_IP, PORTS.metrics_server, "/livez", pki / "ca.crt"),
+        name,
+        (str(programs / name), *serving(layout, name, NODE_IP, PORTS.metrics_server), *arguments),
+        ready=functools.partial(processes.answers, NODE_IP, PORTS.metrics_server, "/livez", authority),
         listens=((NODE_IP, PORTS.metrics_server),),
     )
 

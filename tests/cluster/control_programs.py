@@ -27,6 +27,19 @@ def flags(**values: str | int | Path) -> tuple[str, ...]:
     return tuple(f"--{name.replace('_', '-')}={value}" for name, value in values.items())
 
 
+def serving(layout: Layout, name: str, host: str, port: int) -> tuple[str, ...]:
+    """The flags by which a program serves its own API over TLS, and asks the API server who may use it."""
+    kubeconfig = layout.configuration(f"{name}.kubeconfig")
+    return flags(
+        authentication_kubeconfig=kubeconfig,
+        authorization_kubeconfig=kubeconfig,
+        bind_address=host,
+        secure_port=port,
+        tls_cert_file=layout.pki / f"{name}-server.crt",
+        tls_private_key_file=layout.pki / f"{name}-server.key",
+    )
+
+
 def etcd(layout: Layout, programs: Path) -> Daemon:
     """The store of the API server. It does not wait for the disk: the cluster is one to throw away."""
     pki = layout.pki
@@ -98,15 +111,9 @@ def api_server(layout: Layout, programs: Path) -> Daemon:
 def controller_manager(layout: Layout, programs: Path) -> Daemon:
     """All built-in controllers, with an autoscaler that looks more often than by default."""
     pki = layout.pki
-    kubeconfig = layout.configuration("kube-controller-manager.kubeconfig")
+    name = "kube-controller-manager"
     arguments = flags(
-        kubeconfig=kubeconfig,
-        authentication_kubeconfig=kubeconfig,
-        authorization_kubeconfig=kubeconfig,
-        bind_address=LOOPBACK,
-        secure_port=PORTS.controller_manager,
-        tls_cert_file=pki / "kube-controller-manager-server.crt",
-        tls_private_key_file=pki / "kube-controller-manager-server.key",
+        kubeconfig=layout.configuration(f"{name}.kubeconfig"),
         root_ca_file=pki / "ca.crt",
         service_account_private_key_file=pki / "service-account.key",
         cluster_signing_cert_file=pki / "ca.crt",
@@ -119,8 +126,8 @@ def controller_manager(layout: Layout, programs: Path) -> Daemon:
         flex_volume_plugin_dir=layout.state / "volume-plugins",
     )
     return Daemon(
-        "kube-controller-manager",
-        (str(programs / "kube-controller-manager"), *arguments),
+        name,
+        (str(programs / name), *serving(layout, name, LOOPBACK, PORTS.controller_manager), *arguments),
         ready=functools.partial(processes.answers, LOOPBACK, PORTS.controller_manager, "/healthz", pki / "ca.crt"),
         listens=((LOOPBACK, PORTS.controller_manager),),
     )
@@ -144,20 +151,11 @@ def scheduler_configuration(layout: Layout) -> str:
 
 def scheduler(layout: Layout, programs: Path) -> Daemon:
     """The default scheduler."""
-    pki = layout.pki
-    kubeconfig = layout.configuration("kube-scheduler.kubeconfig")
-    arguments = flags(
-        config=layout.configuration("kube-scheduler.json"),
-        authentication_kubeconfig=kubeconfig,
-        authorization_kubeconfig=kubeconfig,
-        bind_address=LOOPBACK,
-        secure_port=PORTS.scheduler,
-        tls_cert_file=pki / "kube-scheduler-server.crt",
-        tls_private_key_file=pki / "kube-scheduler-server.key",
-    )
+    name = "kube-scheduler"
+    configuration = flags(config=layout.configuration(f"{name}.json"))
     return Daemon(
-        "kube-scheduler",
-        (str(programs / "kube-scheduler"), *arguments),
-        ready=functools.partial(processes.answers, LOOPBACK, PORTS.scheduler, "/healthz", pki / "ca.crt"),
+        name,
+        (str(programs / name), *serving(layout, name, LOOPBACK, PORTS.scheduler), *configuration),
+        ready=functools.partial(processes.answers, LOOPBACK, PORTS.scheduler, "/healthz", layout.pki / "ca.crt"),
         listens=((LOOPBACK, PORTS.scheduler),),
     )
