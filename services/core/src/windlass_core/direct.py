@@ -18,6 +18,7 @@ from typing import Any, Final
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from windlass_core.log import request_id as current_request_id
+from windlass_core.patience import Patience
 from windlass_core.requests import IN_FLIGHT, identify, observe
 
 _REQUEST_ID: Final = b"x-request-id"
@@ -126,9 +127,11 @@ class DirectProtocol(HttpToolsProtocol):
         self._handler: DirectHandler | None = None
         self._whole = b""
         self._keep_alive = True
+        self.patience = Patience(time.monotonic())
 
     def data_received(self, data: bytes) -> None:
         """All of one read goes to the parser; a candidate that is not whole by then is no candidate."""
+        self.patience.data_came(time.monotonic())
         super().data_received(data)
         if self._handler is not None:
             self._start_late()
@@ -141,6 +144,7 @@ class DirectProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Decides whether the request is a candidate."""
+        self.patience.head_ended()
         handler = self._direct.handlers.get(self.url)
         if (
             handler is None
@@ -165,6 +169,7 @@ class DirectProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is whole."""
+        self.patience.request_ended()
         handler = self._handler
         if handler is None:
             super().on_message_complete()

@@ -24,6 +24,7 @@ from windlass_core.contracts import RUN_PORT
 from windlass_core.direct import Direct, DirectProtocol
 from windlass_core.errors import Unavailable
 from windlass_core.listening import ALL_INTERFACES, BACKLOG, DRAIN_DELAY_SECONDS, DRAIN_SECONDS, LINGER_SECONDS, listen
+from windlass_core.patience import LOOK_SECONDS, end_slow
 from windlass_core.processes.crew import Crew, WorkerCrew
 
 # Of a server beside a run: the run is over, and nobody waits for more than one small answer.
@@ -144,6 +145,7 @@ class _Server(uvicorn.Server):
         self._on_drain = on_drain
         self._until = until
         self._leave_at: float | None = None
+        self._look_at = 0.0
         self._connecting: set[asyncio.Task[None]] = set()
         self.settled = threading.Event()
 
@@ -181,6 +183,9 @@ class _Server(uvicorn.Server):
             self.should_exit = True
         if isinstance(self.crew, WorkerCrew) and self.crew.orphaned:
             self.should_exit = True
+        if (now := time.monotonic()) >= self._look_at:
+            self._look_at = now + LOOK_SECONDS
+            end_slow(self.server_state.connections, now)
         return await super().on_tick(counter)
 
     def _protocol(self, **options: Any) -> DirectProtocol:

@@ -29,7 +29,7 @@ from windlass_core import __version__
 from windlass_core.direct import Direct, DirectRequest, header_lines
 from windlass_core.errors import WindlassError
 from windlass_core.log import request_id as current_request_id
-from windlass_core.processes.answers import METRICS, READY
+from windlass_core.processes.answers import ALIVE, METRICS, READY
 from windlass_core.processes.collectors import as_registry, snapshot
 from windlass_core.processes.crew import Crew
 from windlass_core.requests import IN_FLIGHT, REQUEST_ID_HEADER, identify, observe
@@ -54,6 +54,7 @@ def create_app(
     description: str = "",
     body_limit: int = BODY_LIMIT_BYTES,
     crew: Crew | None = None,
+    alive: Callable[[], str | None] = lambda: None,
 ) -> FastAPI:
     """An application with the routes and the manners that all services share.
 
@@ -64,8 +65,10 @@ def create_app(
         description: of the API, as Markdown.
         body_limit: bytes that a request body may have, unless its endpoint calls `accept_any_size`; more is answered by 413.
         crew: the processes that serve together; health and metrics are those of all. By default this one alone.
+        alive: returns None, or a sentence when only a restart helps; then /healthz fails, so that the kubelet restarts the pod.
     """
     crew = crew or Crew()
+    crew.answer(ALIVE, lambda _: alive())
     crew.answer(READY, lambda _: ready())
     crew.answer(METRICS, lambda _: snapshot(REGISTRY))
     app = FastAPI(
@@ -88,8 +91,11 @@ def create_app(
     app.add_exception_handler(HTTPException, _on_http_error)
 
     @app.get("/healthz", tags=["health"], summary="Whether the process lives")
-    async def healthz() -> dict[str, str]:
-        return {"status": "alive"}
+    async def healthz() -> Response:
+        why_not = await crew.why_not_alive()
+        if why_not is None:
+            return json_response({"status": "alive"})
+        return _problem(HTTPStatus.SERVICE_UNAVAILABLE, detail=why_not, reason="NotAlive")
 
     @app.get("/readyz", tags=["health"], summary="Whether requests can be served")
     async def readyz() -> Response:

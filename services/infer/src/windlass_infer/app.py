@@ -83,6 +83,7 @@ def create(
         description=f"Predictions of the model '{service.spec.name}'.",
         body_limit=MAX_BODY_BYTES,
         crew=crew,
+        alive=service.why_not_alive,
     )
     # Last in the list is innermost: behind the middleware that gives every request its id and its measurements.
     paths = Paths(service, app.state.direct, ShortWay(service, intake).handle)

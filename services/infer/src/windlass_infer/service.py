@@ -28,6 +28,8 @@ from windlass_infer.scheduling.queue import MAX_BATCH_ROWS
 from windlass_infer.serving import Serving, TimedModel, timed
 from windlass_infer.table import Table
 
+# Requests in flight have ended by then, or have been given up; what is left is the run of one batch.
+CLOSE_SECONDS = 10.0
 # How often the event loop's own work is counted into the load.
 LOOP_COUNTED_SECONDS = 1.0
 
@@ -115,8 +117,10 @@ class Service:
             for serving in self.table.servings:
                 self._close(serving)
             if self._closing:
-                await asyncio.wait(self._closing)
-            await runners.thread.close()
+                # An engine that hangs must not keep the process; its thread is a daemon.
+                await asyncio.wait(self._closing, timeout=CLOSE_SECONDS)
+            if not self._closing:
+                await runners.thread.close()
             metrics.close()
 
     def install(self, model: TimedModel) -> Serving:

@@ -10,6 +10,7 @@ from windlass_core.processes.samples import Merge, Snapshot
 
 READY = "ready"
 METRICS = "metrics"
+ALIVE = "alive"
 
 
 class PodAnswers:

@@ -17,13 +17,15 @@ from inspect import isawaitable
 from itertools import count
 from typing import Any
 
-from windlass_core.processes.answers import METRICS, READY, PodAnswers
+from windlass_core.processes.answers import ALIVE, METRICS, READY, PodAnswers
 from windlass_core.processes.frames import READ_BYTES, Frame, FrameReader, encode, passed_sockets
 
 # "<number> <descriptor for sockets> <descriptor for messages>", for a process that the supervisor starts.
 WORKER_VARIABLE = "WINDLASS_WORKER"
 # The others answer within a turn of their event loops; a turn is at most the run of a large batch.
 ASK_SECONDS = 5.0
+# A kubelet waits a second or more for the answer to its probe; what is known by then is told.
+ALIVE_SECONDS = 0.5
 # Sockets taken in one turn of the loop: a burst must not keep those that are served already.
 TAKEN_AT_ONCE = 32
 
@@ -69,6 +71,17 @@ class Crew:
         except TimeoutError:
             return "the processes of this pod do not answer one another"
         return reason
+
+    async def why_not_alive(self) -> str | None:
+        """None, or why one of the processes can only be helped by a restart.
+
+        Those that do not answer are not counted: one may be starting, and one that ended is brought back anyhow.
+        """
+        try:
+            answers = await self.ask(ALIVE, seconds=ALIVE_SECONDS)
+        except TimeoutError:
+            answers = [await self._own(ALIVE, None)]
+        return next(filter(None, answers), None)
 
     async def metrics(self) -> Any:
         """Snapshot of the metrics of all processes."""
