@@ -80,6 +80,10 @@ bench: $(VENV)/.dev ## Benchmarks on the running cluster: ratios against baselin
 	$(WITH_CLUSTER) $(IN)/python bench/status.py
 	$(WITH_CLUSTER) $(IN)/python bench/rollout.py
 
+.PHONY: bench-serving
+bench-serving: $(VENV)/.dev ## Benchmark of the infer service beside other servers; needs no cluster, takes an hour and a half
+	PYTHONPATH=bench $(IN)/python -m serving
+
 ##@ Maintain
 
 .PHONY: generate

@@ -1,0 +1,1 @@
+"""How fast the infer service is, beside what others have: see README.md."""

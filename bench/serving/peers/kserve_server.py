@@ -1,0 +1,39 @@
+"""KServe's Python server: `python -m serving.peers.kserve_server WORKLOAD --http_port PORT --workers PROCESSES ...`.
+
+V2 with the binary extension. Batching is the work of another container of KServe, with one batch in flight, and is not used.
+"""
+
+import sys
+
+import kserve
+from kserve import InferRequest, InferResponse
+from kserve.protocol.infer_type import InferOutput
+
+from serving.workloads import WORKLOADS
+
+WORKLOAD = WORKLOADS[sys.argv.pop(1)]
+
+
+class Model(kserve.Model):
+    """The same eager torch model as all servers have."""
+
+    def __init__(self) -> None:
+        super().__init__("model")
+        self.load()
+
+    def load(self) -> bool:
+        """In each worker."""
+        self.rows = WORKLOAD.predictor()
+        self.ready = True
+        return self.ready
+
+    async def predict(self, payload: InferRequest, headers: dict[str, str] | None = None) -> InferResponse:  # noqa: ARG002
+        """Rows in, rows out."""
+        answers = self.rows(payload.inputs[0].as_numpy())
+        output = InferOutput(name="outputs", shape=list(answers.shape), datatype="FP32")
+        output.set_data_from_numpy(answers, binary_data=WORKLOAD.binary)
+        return InferResponse(response_id=payload.id or "", model_name="model", infer_outputs=[output])
+
+
+if __name__ == "__main__":
+    kserve.ModelServer(enable_grpc=False, access_log_format=None).start([Model()])
