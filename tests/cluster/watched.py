@@ -37,10 +37,11 @@ class Watched:
 
     def _read(self) -> None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._lines.append(line)
-            if self._progress is not None:
-                self._progress.tell(line.strip().rpartition("] ")[2])  # without the time that a step of its own took
+        with self._process.stdout as output:
+            for line in output:
+                self._lines.append(line)
+                if self._progress is not None:
+                    self._progress.tell(line.strip().rpartition("] ")[2])  # without the time that a step of its own took
 
     def said(self) -> str:
         """All output so far."""
