@@ -21,7 +21,6 @@ from onnx import TensorProto, helper, numpy_helper
 from windlass_core.contracts import EngineName, InferServe, RunResult, VersionReference
 from windlass_core.manifests import ModelContent, TensorDescription
 from windlass_core.registry import PublishedVersion, Registry
-from windlass_core.resources import TrainingJobSpec
 from windlass_core.store import Store
 from windlass_preprocess.features import CategoricalFeature, ClassLabel, Feature, Label, NumericFeature, QuantityLabel
 from windlass_preprocess.transform import TRANSFORM_FILE, Transform
@@ -121,7 +120,7 @@ def content_of(example: ExampleModel, **fields: Any) -> ModelContent:
             "dataset": VersionReference(name="data", version=1, uri="store://datasets/data/1", digest="sha256:00"),
             "job": "job",
             "job_uid": "uid",
-            "spec": TrainingJobSpec.model_validate(spec),
+            "spec": spec,
         }
         | fields
     )
@@ -284,6 +283,19 @@ def serve(tmp_path: Path) -> Callable[..., Any]:
         with served(spec, environment, folder, **variables) as server:
             if until_ready:
                 wait_until(lambda: ready(server), "the server is ready")
+            yield server
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def start_server() -> Callable[..., Any]:
+    """Starts a ready server that several tests share."""
+
+    @contextmanager
+    def start(spec: InferServe, environment: dict[str, str], folder: Path, **variables: str) -> Iterator[RunningServer]:
+        with served(spec, environment, folder, **variables) as server:
+            wait_until(lambda: ready(server), "the server is ready")
             yield server
 
     return start

@@ -19,6 +19,9 @@ from windlass_infer.serving import Serving
 # together is half of what a pod of the small image is given by default.
 KEPT_BYTES = 128 * 1024 * 1024
 
+# Loads that failed are told of until the next success; of older ones than these nobody wants to know.
+KEPT_FAILURES = 32
+
 
 class State(StrEnum):
     """States of the protocol's repository index."""
@@ -114,7 +117,13 @@ class Table:
         """Note that a version could not be loaded; what answered answers on."""
         model = self._models.setdefault(name, Model(name))
         model.loading = None
+        model.failures.pop(version, None)
         model.failures[version] = reason
+        while len(model.failures) > KEPT_FAILURES:
+            del model.failures[next(iter(model.failures))]
+        failed = [other for other in self if not other.servings and other.loading is None]
+        for other in failed[:-KEPT_FAILURES]:
+            del self._models[other.name]
 
     def install(self, serving: Serving) -> list[Serving]:
         """Let a version answer, from the next request on; requests that have begun keep theirs.
@@ -149,7 +158,7 @@ class Table:
             Conflict: the version answers by default.
         """
         model = self._models.get(name)
-        if model is None or (version is not None and model.version(version) is None):
+        if model is None or not model.servings or (version is not None and model.version(version) is None):
             what = f"model '{name}'" if version is None else f"version {version} of model '{name}'"
             raise NotFound(f"{what} is not loaded")
         if version is None:
