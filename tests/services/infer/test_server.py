@@ -13,6 +13,7 @@ import orjson
 import pytest
 
 PREDICT, INFER = "predict", "infer"
+EXTENSIONS = ["binary_tensor_data", "classification", "schedule_policy", "statistics"]
 GOOD = {"instances": [[1, 2, 9]]}
 TENSOR = {"name": "features", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 9]}
 
@@ -68,7 +69,7 @@ def test_every_path_of_the_openapi_document_answers(client: httpx.Client) -> Non
 @pytest.mark.parametrize(
     ("path", "answer"),
     [
-        ("/v2", {"name": "windlass-infer", "version": "0.1.0", "extensions": ["binary_tensor_data", "classification"]}),
+        ("/v2", {"name": "windlass-infer", "version": "0.1.0", "extensions": EXTENSIONS}),
         ("/v2/health/live", {"live": True}),
         ("/v2/health/ready", {"ready": True}),
         ("/v2/models/service/ready", {"name": "service", "ready": True}),
@@ -95,7 +96,11 @@ def test_the_protocol_describes(client: httpx.Client, path: str, answer: dict[st
 
 
 def test_the_model_is_described_with_its_columns_and_classes(server: Any, client: httpx.Client) -> None:
-    assert client.get("/v1/models/service").json() == {
+    described = client.get("/v1/models/service").json()
+    engines = described.pop("engines")
+    assert engines["onnxruntime"] == "the only one that can run it here"
+    assert engines["openvino"] == "the spec asks for onnxruntime"
+    assert described == {
         "name": "service",
         "ready": True,
         "model": "penguins",

@@ -10,7 +10,8 @@ import tritonclient.grpc
 import tritonclient.http
 from tritonclient.utils import InferenceServerException
 
-SECONDS = 20.0
+TOKEN = "a-token-of-enough-length"
+BEARER = {"authorization": f"Bearer {TOKEN}"}
 ROWS = np.array([[1, 2, 9], [9, 0, 0]], dtype=np.float32)
 
 
@@ -18,7 +19,8 @@ ROWS = np.array([[1, 2, 9], [9, 0, 0]], dtype=np.float32)
 def running(examples: dict[str, Any], serve_example: Callable[..., Any]) -> Iterator[dict[str, Any]]:
     """A server with both ports for each of two models."""
     with ExitStack() as stack:
-        yield {name: stack.enter_context(serve_example(examples[name])) for name in ("numbers", "mixed")}
+        variables = {"WINDLASS_REPOSITORY_TOKEN": TOKEN}
+        yield {name: stack.enter_context(serve_example(examples[name], **variables)) for name in ("numbers", "mixed")}
 
 
 @pytest.fixture(scope="module", params=["http", "grpc"])
@@ -64,7 +66,8 @@ def as_dict(answer: Any, library: Any) -> dict[str, Any]:
 def test_metadata_says_what_the_server_and_the_model_are(client: Any, library: Any) -> None:
     server = as_dict(client.get_server_metadata(), library)
     assert server["name"] == "windlass-infer"
-    assert {"binary_tensor_data", "classification"} <= set(server["extensions"])
+    extensions = {"binary_tensor_data", "classification", "schedule_policy", "statistics", "model_repository"}
+    assert set(server["extensions"]) == extensions
     model = as_dict(client.get_model_metadata("service"), library)
     assert (model["name"], model["versions"], model["platform"]) == ("service", ["1"], "onnxruntime_onnx")
     assert [(one["name"], one["datatype"], list(map(int, one["shape"]))) for one in model["inputs"]] == [
@@ -85,6 +88,37 @@ def test_outputs_are_chosen_and_a_version_is_named(client: Any, library: Any) ->
     result = client.infer("service", [numbers_input(library)], model_version="1", outputs=wanted)
     assert result.as_numpy("label") is None
     np.testing.assert_allclose(result.as_numpy("probabilities").sum(axis=1), 1, atol=1e-6)
+
+
+def test_statistics_count_what_was_answered(client: Any, library: Any) -> None:
+    def rows() -> int:
+        [one] = as_dict(client.get_inference_statistics("service"), library)["model_stats"]
+        assert (one["name"], one["version"]) == ("service", "1")
+        return int(one["inference_count"])
+
+    before = rows() if client.infer("service", [numbers_input(library)]) else 0
+    client.infer("service", [numbers_input(library)])
+    assert rows() == before + len(ROWS)
+
+
+def test_the_repository_is_listed_and_a_version_loaded_again_for_who_has_the_token(client: Any, library: Any) -> None:
+    def index() -> list[tuple[str, str, str]]:
+        listed = client.get_model_repository_index(headers=BEARER)
+        entries = listed if library is tritonclient.http else as_dict(listed, library)["models"]
+        return [(entry["name"], entry["version"], entry["state"]) for entry in entries]
+
+    assert index() == [("service", "1", "READY")]
+    client.load_model("service", headers=BEARER)
+    assert index() == [("service", "1", "READY")]
+    with pytest.raises(InferenceServerException, match="other"):
+        client.unload_model("other", headers=BEARER)
+
+
+def test_the_repository_is_closed_to_others(client: Any) -> None:
+    for change in (client.get_model_repository_index, lambda: client.load_model("service")):
+        with pytest.raises(InferenceServerException, match="Authorization: Bearer") as refusal:
+            change()
+        assert refusal.value.status() in ("401", "StatusCode.UNAUTHENTICATED")
 
 
 def test_the_best_classes_are_named(client: Any, library: Any) -> None:

@@ -20,24 +20,20 @@ from windlass_core.errors import NotFound, Unavailable, WindlassError
 from windlass_core.processes.crew import Crew, WorkerCrew
 from windlass_core.serving import create_app, json_response, problem_response
 from windlass_infer import describing
+from windlass_infer.administration import Administration
 from windlass_infer.door import Door
 from windlass_infer.errors import Unauthorized
 from windlass_infer.exchange import refuse_v2
 from windlass_infer.intake import MAX_BODY_BYTES, Intake
 from windlass_infer.openapi import inference_paths
 from windlass_infer.paths import Paths
-from windlass_infer.protocol import EXTENSIONS, parse_json
-from windlass_infer.repository import LoadRequest, Repository, SharedRepository, authorize, unload_version
+from windlass_infer.protocol import parse_json
 from windlass_infer.schemas import IndexAnswer, Live, ModelAnswer, ModelMetadata, ModelReady, Ready, ServerMetadata
 from windlass_infer.service import Service
 from windlass_infer.short_way import ShortWay
-from windlass_infer.statistics import merged
 
 SERVER_NAME = "windlass-infer"
 V2_PREFIX = "/v2"
-# The question to the other processes.
-STATISTICS = "statistics"
-
 # A name in a path. Not with a colon: `/v1/models/other:predict` is no model, whatever is asked of it.
 _NAME = "{name:model}"
 _NOT_READY: dict[int | str, dict[str, Any]] = {503: {"description": "Not now."}}
@@ -73,7 +69,7 @@ def create(
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        async with service.running(), _grpc(service, intake, grpc_port, crew):
+        async with service.running(), _grpc(service, administration, intake, grpc_port, crew):
             yield
 
     app = create_app(
@@ -85,24 +81,27 @@ def create(
         crew=crew,
         alive=service.why_not_alive,
     )
+    administration = Administration(service, app.state.crew, token)
     # Last in the list is innermost: behind the middleware that gives every request its id and its measurements.
     paths = Paths(service, app.state.direct, ShortWay(service, intake).handle)
     app.user_middleware.append(Middleware(Door, service=service, intake=intake, paths=paths))
     _describe_v1(app, service)
-    _describe_v2(app, service)
-    _serve_repository(app, service, token)
+    _describe_v2(app, service, administration)
+    _serve_repository(app, administration, documented=token is not None)
     _speak_v2_errors(app, service)
     _document(app, service)
     return app
 
 
-def _grpc(service: Service, intake: Intake, port: int | None, crew: Crew | None) -> AbstractAsyncContextManager[object]:
+def _grpc(
+    service: Service, administration: Administration, intake: Intake, port: int | None, crew: Crew | None
+) -> AbstractAsyncContextManager[object]:
     if port is None:
         return nullcontext()
     # gRPC takes 20 MB and a tenth of a second, which a server without it does not pay.
     from windlass_infer.grpc.server import serving_grpc
 
-    return serving_grpc(service, intake, port, share_port=isinstance(crew, WorkerCrew))
+    return serving_grpc(service, administration, intake, port, share_port=isinstance(crew, WorkerCrew))
 
 
 def _describe_v1(app: FastAPI, service: Service) -> None:
@@ -114,9 +113,9 @@ def _describe_v1(app: FastAPI, service: Service) -> None:
     )
 
 
-def _describe_v2(app: FastAPI, service: Service) -> None:
+def _describe_v2(app: FastAPI, service: Service, administration: Administration) -> None:
     async def server() -> ServerMetadata:
-        return ServerMetadata(name=SERVER_NAME, version=__version__, extensions=list(EXTENSIONS))
+        return ServerMetadata(name=SERVER_NAME, version=__version__, extensions=administration.extensions)
 
     async def live() -> Live:
         return Live(live=True)
@@ -136,16 +135,11 @@ def _describe_v2(app: FastAPI, service: Service) -> None:
         return describing.model_metadata(service, *_asked(request, service))
 
     async def statistics(request: Request) -> dict[str, Any]:
-        name, version = _asked(request, service)
-        describing.statistics_of(service, name, version)  # names what is missing
-        crew: Crew = app.state.crew
-        return {"model_stats": merged(await crew.ask(STATISTICS, [name, version]))}
+        return {"model_stats": await administration.statistics(*_asked(request, service))}
 
     async def all_statistics() -> dict[str, Any]:
-        crew: Crew = app.state.crew
-        return {"model_stats": merged(await crew.ask(STATISTICS, [None, None]))}
+        return {"model_stats": await administration.statistics()}
 
-    app.state.crew.answer(STATISTICS, lambda asked: _known_statistics(service, *asked))
     app.get(V2_PREFIX, tags=["v2"], summary="Server metadata")(server)
     app.get(f"{V2_PREFIX}/health/live", tags=["v2"], summary="Whether the process lives")(live)
     app.get(f"{V2_PREFIX}/health/ready", tags=["v2"], summary="Whether inference can be asked for", responses=_NOT_READY)(ready)
@@ -183,33 +177,20 @@ def _is_loaded(service: Service, name: str, version: str | None) -> bool:
     return True
 
 
-def _known_statistics(service: Service, name: str | None, version: str | None) -> list[dict[str, Any]]:
-    """Of this process, which may have less than the one that was asked."""
-    try:
-        return describing.statistics_of(service, name, version)
-    except (NotFound, Unavailable):
-        return []
-
-
-def _serve_repository(app: FastAPI, service: Service, token: str | None) -> None:
+def _serve_repository(app: FastAPI, administration: Administration, *, documented: bool) -> None:
     """The protocol's model repository extension."""
-    crew: Crew = app.state.crew
-    repository = Repository(service)
-    shared = SharedRepository(crew, repository, service.spec)
 
     async def index(request: Request) -> list[IndexAnswer]:
-        authorize(token, request.headers.get("authorization"))
         document = await _json(request)
-        return describing.index(service, ready=isinstance(document, dict) and document.get("ready") is True)
+        ready = isinstance(document, dict) and document.get("ready") is True
+        return administration.index(request.headers.get("authorization"), ready=ready)
 
     async def load(name: str, request: Request) -> Response:
-        authorize(token, request.headers.get("authorization"))
-        await shared.load(LoadRequest.parse(name, await _json(request), service.spec))
+        await administration.load(request.headers.get("authorization"), name, await _json(request))
         return Response(status_code=HTTPStatus.OK)
 
     async def unload(name: str, request: Request) -> Response:
-        authorize(token, request.headers.get("authorization"))
-        await shared.unload(name, unload_version(await _json(request)))
+        await administration.unload(request.headers.get("authorization"), name, await _json(request))
         return Response(status_code=HTTPStatus.OK)
 
     base = f"{V2_PREFIX}/repository"
@@ -218,7 +199,7 @@ def _serve_repository(app: FastAPI, service: Service, token: str | None) -> None
         (f"{base}/models/{{name}}/load", load, "Load a version and let it answer"),
         (f"{base}/models/{{name}}/unload", unload, "Let a model or one of its versions go"),
     ):
-        app.post(path, tags=["repository"], summary=summary, include_in_schema=token is not None)(endpoint)
+        app.post(path, tags=["repository"], summary=summary, include_in_schema=documented)(endpoint)
 
 
 async def _json(request: Request) -> Any:

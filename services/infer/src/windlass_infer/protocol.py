@@ -19,8 +19,8 @@ from windlass_infer.errors import BadRequest
 HEADER_LENGTH = "Inference-Header-Content-Length"
 JSON_TYPE = "application/json"
 BINARY_TYPE = "application/octet-stream"
-# What every server of ours does beyond the protocol itself; `app.py` adds what its configuration turns on.
-EXTENSIONS = ("binary_tensor_data", "classification")
+# What every server of ours does beyond the protocol itself; `administration.py` adds what its configuration turns on.
+EXTENSIONS = ("binary_tensor_data", "classification", "schedule_policy", "statistics")
 
 MICROSECOND = 1e-6
 MAX_NAME_CHARACTERS = 512

@@ -43,6 +43,8 @@ LOAD_SECONDS = 600.0
 # Questions to the processes of a pod.
 PREPARE, COMMIT, ABORT, UNLOAD = "repository.prepare", "repository.commit", "repository.abort", "repository.unload"
 
+_KINDS = {int: "a whole number", str: "text", bool: "true or false"}
+
 log = logging.getLogger(__name__)
 
 
@@ -72,7 +74,8 @@ class LoadRequest:
 
 def unload_version(document: Any) -> int | None:
     """From the body of an unload call: {"parameters": {"version": 3}}, or none for the whole model. Raises BadRequest."""
-    version: int | None = _parameters(document, {"version": int}).get("version")
+    # What depends on a model is let go too, Triton's clients say: nothing here depends on another.
+    version: int | None = _parameters(document, {"version": int, "unload_dependents": bool}).get("version")
     return version
 
 
@@ -279,5 +282,5 @@ def _parameters(document: Any, known: Mapping[str, type]) -> dict[str, Any]:
         if key not in known:
             raise BadRequest(f"the parameter '{key[:60]}' is unknown; there are: {', '.join(known)}")
         if type(value) is not known[key]:
-            raise BadRequest(f"the parameter {key} must be {'a whole number' if known[key] is int else 'text'}")
+            raise BadRequest(f"the parameter {key} must be {_KINDS[known[key]]}")
     return parameters

@@ -4,7 +4,7 @@
     open_inference_pb2.py    made from it by `make generate`
     generate                 makes it
     messages                 messages to tensors and back; pure
-    describing               answers that describe the server and its models; pure
+    administering            the calls of the statistics and of the model repository extension
     server                   the calls, their deadlines and errors, the health service, the end
 
 Imported only when a port for it is given: it costs 20 MB and a tenth of a second.

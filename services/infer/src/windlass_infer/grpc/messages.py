@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from windlass_infer.datatypes import (
@@ -57,6 +58,14 @@ FIELDS = {
 _RAW_ON_THE_WIRE = frozenset({"FP32", "FP64", BOOL})
 # Wire type 2 of protobuf, LEN: a length and so many bytes.
 _LENGTH_DELIMITED = 2
+
+
+def parsed(kind: type[Any], body: bytes) -> Any:
+    """A message of that kind. Raises BadRequest."""
+    try:
+        return kind.FromString(body)
+    except DecodeError:
+        raise BadRequest(f"the message is no {kind.DESCRIPTOR.name}") from None
 
 
 def question(predictor: Predictor, message: ModelInferRequest) -> Question:

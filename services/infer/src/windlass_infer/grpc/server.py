@@ -14,21 +14,24 @@ from functools import partial
 from typing import Any
 
 import grpc
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 from grpc.aio import ServicerContext
 
 from windlass_core import __version__
 from windlass_core.errors import Unavailable, WindlassError
+from windlass_infer.administration import Administration
 from windlass_infer.bodies.choice import LARGE_BODY_BYTES
-from windlass_infer.errors import BadRequest, Overloaded
+from windlass_infer.errors import Overloaded
 from windlass_infer.exchange import Deadline, deadline_of
 from windlass_infer.grpc import messages
 from windlass_infer.grpc import open_inference_pb2 as wire
+from windlass_infer.grpc.administering import administration_calls
 from windlass_infer.grpc.health import Health
 from windlass_infer.grpc.measuring import Measured
+from windlass_infer.grpc.messages import parsed
 from windlass_infer.grpc.statuses import code_of
 from windlass_infer.intake import MAX_BODY_BYTES, MAX_REQUESTS, Intake
-from windlass_infer.protocol import EXTENSIONS, Encoded
+from windlass_infer.protocol import Encoded
 from windlass_infer.questions import Question
 from windlass_infer.service import Service
 from windlass_infer.serving import Serving, version_headers
@@ -64,12 +67,19 @@ Call = ServicerContext[bytes, bytes]
 
 @asynccontextmanager
 async def serving_grpc(
-    service: Service, intake: Intake, port: int, *, host: str = ALL_INTERFACES, share_port: bool = False
+    service: Service,
+    administration: Administration,
+    intake: Intake,
+    port: int,
+    *,
+    host: str = ALL_INTERFACES,
+    share_port: bool = False,
 ) -> AsyncIterator[int]:
     """Answer calls while the block runs; at its end no new ones, and those in flight get DRAIN_SECONDS.
 
     Args:
         service: the models.
+        administration: statistics, and the model repository extension.
         intake: bounds what is in flight, together with the HTTP server.
         port: to listen on; 0 for any that is free.
         host: address to listen on.
@@ -84,7 +94,7 @@ async def serving_grpc(
     options = [*_OPTIONS, ("grpc.so_reuseport", int(share_port))]
     server = grpc.aio.server(options=options, maximum_concurrent_rpcs=MAX_REQUESTS)
     health = Health({"", SERVICE}, lambda: service.why_not_ready() is None)
-    server.add_generic_rpc_handlers((Calls(service, intake).handlers(), health.handlers()))
+    server.add_generic_rpc_handlers((Calls(service, administration, intake).handlers(), health.handlers()))
     try:
         bound = server.add_insecure_port(f"{host}:{port}")
     except RuntimeError as error:
@@ -100,8 +110,9 @@ async def serving_grpc(
 class Calls:
     """The calls of the service, from message to message."""
 
-    def __init__(self, service: Service, intake: Intake) -> None:
+    def __init__(self, service: Service, administration: Administration, intake: Intake) -> None:
         self._service = service
+        self._administration = administration
         self._intake = intake
         self._large = ThreadPoolExecutor(max_workers=1, thread_name_prefix="large-messages")
 
@@ -115,6 +126,7 @@ class Calls:
             ("ModelMetadata", wire.ModelMetadataRequest, self.model_metadata),
         ]
         calls: dict[str, Callable[[bytes, Any], Awaitable[bytes]]] = {"ModelInfer": self.model_infer}
+        calls |= administration_calls(self._administration)
         calls |= {name: partial(_answer_plain, request, call) for name, request, call in plain}
         # Bytes in and out: gRPC would otherwise take messages apart on the event loop, whatever their size, and answer
         # those that it cannot read with a traceback in the log.
@@ -133,7 +145,7 @@ class Calls:
 
     def server_metadata(self, _request: wire.ServerMetadataRequest) -> wire.ServerMetadataResponse:
         """What the server is."""
-        return wire.ServerMetadataResponse(name=SERVER_NAME, version=__version__, extensions=EXTENSIONS)
+        return wire.ServerMetadataResponse(name=SERVER_NAME, version=__version__, extensions=self._administration.extensions)
 
     def model_ready(self, request: wire.ModelReadyRequest) -> wire.ModelReadyResponse:
         """Whether one model can be asked. Raises NotFound when there is none of that name."""
@@ -154,7 +166,7 @@ class Calls:
         """Outputs for inputs."""
         received = time.perf_counter()
         large = len(body) > LARGE_BODY_BYTES
-        message = await self._run(large, _parsed, wire.ModelInferRequest, body)
+        message = await self._run(large, parsed, wire.ModelInferRequest, body)
         serving = self._service.lookup(message.model_name, message.model_version or None)
         context.set_trailing_metadata(_metadata(serving))
         try:
@@ -201,14 +213,7 @@ def _metadata(serving: Serving) -> tuple[tuple[str, str], ...]:
 
 
 async def _answer_plain(request: type[Message], call: Callable[[Any], Message], body: bytes, _context: Any) -> bytes:
-    return call(_parsed(request, body)).SerializeToString()
-
-
-def _parsed(kind: type[Any], body: bytes) -> Any:
-    try:
-        return kind.FromString(body)
-    except DecodeError:
-        raise BadRequest(f"the message is no {kind.DESCRIPTOR.name}") from None
+    return call(parsed(request, body)).SerializeToString()
 
 
 def _refusing(measured: Measured, call: Callable[[bytes, Any], Awaitable[bytes]]) -> Callable[[bytes, Call], Awaitable[bytes]]:
