@@ -1,6 +1,7 @@
 """The door under bad company: bodies too large, too slow or too many, clients that leave, engines that break."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from windlass_infer.app import create
 from windlass_infer.engine import Arrays
 from windlass_infer.intake import Intake
+from windlass_infer.lanes import runners
 from windlass_infer.service import Service
 
 DEADLINE_SECONDS = 10.0
@@ -118,9 +120,10 @@ def run(shelf: Any, examples: dict[str, Any]) -> Callable[..., None]:
     spec = shelf.spec(shelf.publish(examples["numbers"]))
 
     @asynccontextmanager
-    async def served(**limits: Any) -> AsyncIterator[Served]:
+    async def served(slo: float | None = None, **limits: Any) -> AsyncIterator[Served]:
         registry = CollectorRegistry()
-        service = Service(spec, lambda: shelf.store, registry=registry)
+        bounded = spec.model_copy(update={"slo_p99_seconds": slo})
+        service = Service(bounded, lambda: shelf.store, registry=registry)
         app = create(service, intake=Intake(**limits))
         async with service.running():
             await until(lambda: service.loaded is not None)
@@ -226,6 +229,76 @@ def test_a_client_that_leaves_while_it_waits_leaves_the_queue(run: Callable[...,
         assert (await first).status == 200
         await until(lambda: served.registry.get_sample_value("windlass_infer_rows_in_flight", VERSION) == 0)
         assert held.rows == [1]
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("path", "slo", "headers"),
+    [(PREDICT, 1.0, {}), (INFER, None, {"Request-Timeout": "1.5"}), (PREDICT, 60.0, {"Request-Timeout": "0.25"})],
+    ids=["the server's objective", "the caller's header", "the caller's header before the objective"],
+)
+def test_what_cannot_be_in_time_is_429_before_its_body_is_read(
+    run: Callable[..., None], path: str, slo: float | None, headers: dict[str, str]
+) -> None:
+    async def test(served: Served) -> None:
+        held = served.hold()
+        first = asyncio.create_task(Client(served.app, headers={"Request-Timeout": "60"}).ask({"body": BODY}))
+        await until(held.entered.is_set)
+        seconds = []
+        for _ in range(20):
+            started = time.perf_counter()
+            refused = await Client(served.app, path, headers=headers).ask()  # no body comes
+            seconds.append(time.perf_counter() - started)
+            assert refused.status == 429
+            assert int(refused.answer_headers["retry-after"]) >= 3, "a batch of 5 s is running, and one more would come"
+            assert "must be there in" in (refused.json["detail"] if path == PREDICT else refused.json["error"])
+        assert min(seconds) < 0.01
+        assert served.registry.get_sample_value("windlass_infer_shed_total", VERSION | {"reason": "deadline"}) == 20
+        held.go.set()
+        assert (await first).status == 200
+
+    run(test, slo=slo)
+
+
+def test_the_time_of_the_protocol_s_own_parameter_counts(run: Callable[..., None]) -> None:
+    async def test(served: Served) -> None:
+        held = served.hold()
+        first = asyncio.create_task(Client(served.app).ask({"body": BODY}))
+        await until(held.entered.is_set)
+        tensor = {"name": "features", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 9]}
+        for microseconds, status in ((1_000_000, 429), (0, 200), (60_000_000, 200)):
+            body = orjson.dumps({"inputs": [tensor], "parameters": {"timeout": microseconds}})
+            asked = asyncio.create_task(Client(served.app, INFER).ask({"body": body}))
+            if status == 200:
+                held.go.set()
+            assert (await asked).status == status
+        await first
+
+    run(test)
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "soon", "nan", "inf", ""])
+def test_a_time_that_is_none_is_400(run: Callable[..., None], given: str) -> None:
+    async def test(served: Served) -> None:
+        refused = await Client(served.app, headers={"Request-Timeout": given}).ask({"body": BODY})
+        assert (refused.status, "number of seconds" in refused.json["detail"]) == (400, True)
+
+    run(test)
+
+
+def test_an_engine_that_hangs_makes_the_health_check_fail(run: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(served: Served) -> None:
+        held = served.hold()
+        asyncio.create_task(Client(served.app).ask({"body": BODY}))  # noqa: RUF006  # ends when the engine is closed
+        await until(held.entered.is_set)
+        assert (await Client(served.app, "/healthz", "GET").ask()).status == 200
+        monkeypatch.setattr(runners, "HANGING_SECONDS", 0.0)
+        monkeypatch.setattr(runners, "HANGING_RATIO", 0.0)
+        failed = await Client(served.app, "/healthz", "GET").ask()
+        assert (failed.status, failed.json["reason"]) == (503, "NotAlive")
+        assert "has not come back from a batch" in failed.json["detail"]
+        held.go.set()
 
     run(test)
 
