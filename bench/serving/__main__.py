@@ -157,7 +157,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     facts = machine.facts()
     print(f"# {json.dumps(facts)}", flush=True)
-    with tempfile.TemporaryDirectory(prefix="windlass-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="wl-bench-") as folder:  # short: sockets of Ray lie in it
         results = Bench(options, Path(folder)).run()
     loads = [f"closed {connections}" for connections in CONNECTIONS]
     for workload in options.workloads:

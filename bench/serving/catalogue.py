@@ -77,7 +77,7 @@ def _ray(name: str, batch: int) -> Server:
         command=["-m", "serving.peers.ray_server", "{workload}", "{port}", "{processes}", "{batch}"],
         write=as_bytes("/predict"),
         read=from_json,
-        environment={"RAY_TMPDIR": "{folder}", "RAY_USAGE_STATS_ENABLED": "0"},
+        environment={"RAY_TMPDIR": "{folder}", "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"},
         batch=batch,
         peer=True,
     )
@@ -136,7 +136,8 @@ def _mlserver(name: str, batch: int) -> Server:
 KSERVE = Server(
     name="kserve",
     venv="kserve",
-    command=["-m", "serving.peers.kserve_server", "{workload}", "--http_port", "{port}", "--workers", "{processes}"],
+    command=["-m", "serving.peers.kserve_server", "--http_port", "{port}", "--workers", "{processes}"],
+    environment={"WINDLASS_BENCH_WORKLOAD": "{workload}"},
     write=as_v2("/v2/models/model/infer", "inputs", binary=True),
     read=from_v2,
     peer=True,

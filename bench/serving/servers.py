@@ -86,7 +86,7 @@ class Running:
         self.server, self.workload, self.port = server, workload, port
         self.mark = uuid.uuid4().hex
         self.log = folder / f"{server.name}-{workload.name}.log"
-        self._start = Start(workload, port, processes, server.batch, folder / self.mark)
+        self._start = Start(workload, port, processes, server.batch, folder / self.mark[:8])
         self._start.folder.mkdir()
 
     def __enter__(self) -> "Running":

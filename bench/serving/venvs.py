@@ -16,7 +16,8 @@ PEERS = {
     "litserve": ["litserve>=0.2.19"],
     "ray": ["ray[serve]>=2.60"],
     "bentoml": ["bentoml>=1.4.39"],
-    "mlserver": ["mlserver>=1.7.1"],
+    # Its worker processes ask uvloop for a loop in a way that newer ones refuse.
+    "mlserver": ["mlserver>=1.7.1", "uvloop<0.22"],
     "kserve": ["kserve>=0.21"],
 }
 # As the project's torch was built for.

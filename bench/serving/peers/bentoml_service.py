@@ -4,7 +4,6 @@ Its HTTP door reads JSON or forms. What is binary comes as base64 text, so that 
 """
 
 import os
-from typing import Any
 
 import bentoml
 import numpy as np
@@ -26,6 +25,6 @@ class Model:
         self.rows = WORKLOAD.predictor()
 
     @bentoml.api(batchable=BATCH > 1, max_batch_size=max(BATCH, 2), max_latency_ms=1000)
-    def predict(self, inputs: list[Row]) -> np.ndarray[Any, Any]:  # type: ignore[valid-type]  # its form depends on the workload
+    def predict(self, inputs: list[Row]) -> np.ndarray:  # type: ignore[type-arg, valid-type]  # its form depends on the workload
         """Rows in, rows out."""
         return self.rows(np.concatenate([rows_of(WORKLOAD, {"inputs": row}) for row in inputs]))

@@ -1,9 +1,9 @@
-"""KServe's Python server: `python -m serving.peers.kserve_server WORKLOAD --http_port PORT --workers PROCESSES ...`.
+"""KServe's Python server: `python -m serving.peers.kserve_server --http_port PORT --workers N`; the environment says what.
 
 V2 with the binary extension. Batching is the work of another container of KServe, with one batch in flight, and is not used.
 """
 
-import sys
+import os
 
 import kserve
 from kserve import InferRequest, InferResponse
@@ -11,7 +11,7 @@ from kserve.protocol.infer_type import InferOutput
 
 from serving.workloads import WORKLOADS
 
-WORKLOAD = WORKLOADS[sys.argv.pop(1)]
+WORKLOAD = WORKLOADS[os.environ["WINDLASS_BENCH_WORKLOAD"]]
 
 
 class Model(kserve.Model):

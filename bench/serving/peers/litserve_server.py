@@ -19,15 +19,15 @@ class Api(litserve.LitAPI):
 
     def __init__(self, workload: str, **options: Any) -> None:
         super().__init__(**options)
-        self.workload = WORKLOADS[workload]
+        self.name = workload  # and not the workload, because LitServe sends this object to its workers
 
     def setup(self, device: str) -> None:  # noqa: ARG002  # the name is LitServe's
         """In each worker."""
-        self.predict_rows = self.workload.predictor()
+        self.predict_rows = WORKLOADS[self.name].predictor()
 
     def decode_request(self, request: dict[str, Any]) -> Any:
         """One row, without the rows' dimension."""
-        return rows_of(self.workload, request)[0]
+        return rows_of(WORKLOADS[self.name], request)[0]
 
     def batch(self, inputs: list[Any]) -> Any:
         """Rows together."""
