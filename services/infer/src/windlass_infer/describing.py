@@ -29,6 +29,8 @@ def model_answer(service: Service, name: str) -> ModelAnswer:
         version=version.number if version else reference.version,
         digest=version.digest if version else reference.digest,
         engine=serving.variant if serving else None,
+        engines=dict(serving.engines) if serving else None,
+        compared_with=serving.compared_with if serving else None,
         failures={str(number): reason for number, reason in model.failures.items()} or None if model else None,
         **(_described(serving.predictor) if serving else {}),
     )

@@ -36,7 +36,11 @@ class ModelAnswer(Answer):
     model: str = Field(description="Name of the Model.")
     version: int
     digest: str = Field(description="sha256 of the version's manifest.")
-    engine: str | None = Field(default=None, description="What runs the program, for example openvino-f32.")
+    engine: str | None = Field(default=None, description="What runs the program, for example openvino-bf16.")
+    engines: dict[str, str] | None = Field(default=None, description="For each engine why it serves, or why it does not.")
+    compared_with: str | None = Field(
+        default=None, description="What the engine's answers were compared with; missing where there was nothing."
+    )
     failures: dict[str, str] | None = Field(default=None, description="Versions that could not be loaded, and why.")
     task: str | None = Field(default=None, description="classification or regression; missing until the version is loaded.")
     label: str | None = Field(default=None, description="The column that is predicted.")

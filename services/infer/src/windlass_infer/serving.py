@@ -76,6 +76,7 @@ class Serving:
     def __init__(self, model: TimedModel, runners: Runners, *, max_batch_rows: int, cache_bytes: int) -> None:
         engine, self.predictor = model.loaded.engine, model.loaded.predictor
         self.platform, self.variant = engine.platform, engine.variant
+        self.engines, self.compared_with = model.loaded.reasons, model.loaded.reference
         self.bytes = model.bytes_on_disk
         self.begun = time.time()
         self.measurements = Measurements(self.version, self.platform, self.variant, self._costs)

@@ -56,10 +56,10 @@ def speed(figure: Figure) -> float:
 def _unfit(figure: Figure, choice: EngineChoice) -> str | None:
     if figure.failure is not None:
         return figure.failure
-    if not figure.rows_per_second:
+    if not figure.rows_per_second or figure.difference is None:
         return "it was not measured"
     allowed = tolerated(choice.loss if BY_VARIANT[figure.variant].lossy else None)
-    if figure.difference is None or not figure.difference <= allowed:
+    if not figure.difference <= allowed:
         return f"its answers differ by {figure.difference:.2g}, and {allowed:.2g} is tolerated"
     return None
 

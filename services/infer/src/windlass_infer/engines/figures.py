@@ -46,6 +46,7 @@ class Figure(_Value):
     difference: float | None = Field(default=None, ge=0, description="From the reference, as agreement.difference says.")
     load_seconds: float = Field(default=0.0, ge=0, description="From a loaded library to an engine that answered once.")
     failure: str | None = Field(default=None, description="Why it could not be measured, in a sentence.")
+    late: bool = Field(default=False, description="Whether it failed for want of time, of which another pod may have more.")
 
 
 class Circumstances(_Value):
@@ -116,7 +117,13 @@ def read(published: PublishedVersion, wanted: Circumstances) -> Figures | None:
 
 
 def write(published: PublishedVersion, figures: Figures) -> None:
-    """Leave figures for the next pod; a store that takes none, or is away, costs that pod a few seconds and nothing else."""
+    """Leave figures for the next pod; a store that takes none, or is away, costs that pod a few seconds and nothing else.
+
+    Figures that lack an engine for want of time are not left: a busy moment must not decide for all pods to come.
+    """
+    if any(figure.late for figure in figures.engines):
+        log.warning("not all engines could be measured in time, so the next pod measures them again")
+        return
     path = _path(published, figures.circumstances)
     try:
         published.store.write(path, figures.model_dump_json(by_alias=True, indent=1).encode())

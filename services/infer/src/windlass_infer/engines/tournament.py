@@ -60,7 +60,8 @@ def compete(
     answers: dict[str, Arrays] = {}
     for candidate in candidates:
         if time.perf_counter() - started > ALL_SECONDS:
-            results[candidate.variant] = Result({}, 0.0, failure=f"{ALL_SECONDS:.0f} s of measuring were over before its turn")
+            failure = f"{ALL_SECONDS:.0f} s of measuring were over before its turn"
+            results[candidate.variant] = Result({}, 0.0, failure, late=True)
             continue
         variant = candidate.variant
         files = [str(folder / f"{variant}.{suffix}") for suffix in ("answers.npz", "result.json")]
@@ -90,7 +91,7 @@ def _try(request: Request, path: Path) -> Result:
             _, said = process.communicate(timeout=TRIAL_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
-            return Result({}, time.perf_counter() - started, failure=f"it was not done after {TRIAL_SECONDS:.0f} s")
+            return Result({}, time.perf_counter() - started, f"it was not done after {TRIAL_SECONDS:.0f} s", late=True)
     if process.returncode == 0 and Path(request.result).exists():
         return Result.read(Path(request.result))
     log.warning("the trial of %s ended badly", request.variant, extra={"said": said.decode(errors="replace")[-2000:]})
@@ -116,7 +117,7 @@ def _reference(sample: Sample, answers: Mapping[str, Arrays]) -> tuple[str, Arra
 def _figure(variant: str, result: Result, answered: Arrays | None, expected: Arrays | None) -> Figure:
     if result.failure is not None or answered is None or expected is None:
         failure = result.failure or "there is nothing to compare its answers with"
-        return Figure(variant=variant, load_seconds=result.load_seconds, failure=failure)
+        return Figure(variant=variant, load_seconds=result.load_seconds, failure=failure, late=result.late)
     per_row, per_batch = fit(result.seconds)
     apart = difference(answered, expected)
     return Figure(

@@ -59,11 +59,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Result:
-    """What was found: seconds of a run by rows in a batch and of loading, or why there is nothing."""
+    """What was found: seconds of a run by rows in a batch and of loading, or why there is nothing; `late` if time was short."""
 
     seconds: dict[int, float]
     load_seconds: float
     failure: str | None = None
+    late: bool = False
 
     def write(self, path: Path) -> None:
         """Leave it where the other process reads it."""
