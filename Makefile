@@ -48,7 +48,7 @@ check: $(VENV)/.dev ## Lint, types, import directions, generated files current
 	$(IN)/ruff check .
 	$(IN)/ruff format --check .
 	$(IN)/mypy $(SOURCES) examples/quickstart.py
-	MYPYPATH=tests/support $(IN)/mypy tests/support tests/e2e
+	MYPYPATH=tests/support $(IN)/mypy tests/support tests/e2e tests/fuzz
 	MYPYPATH=tests/cluster $(IN)/mypy tests/cluster
 	MYPYPATH=bench $(IN)/mypy bench
 	$(IN)/lint-imports
@@ -62,6 +62,10 @@ test: check unit chart e2e ## Everything: check, unit, chart and end-to-end test
 unit: $(VENV)/.dev ## Tests that need no cluster
 	@$(CLUSTER_TOOL) binaries
 	$(WITH_CLUSTER) $(IN)/pytest $(ON_ALL_CORES) tests --ignore=tests/e2e --ignore=tests/charts
+
+.PHONY: fuzz
+fuzz: $(VENV)/.dev ## Ask the infer service 100,000 damaged requests, and what its OpenAPI document allows
+	$(IN)/python tests/fuzz
 
 .PHONY: chart
 chart: $(VENV)/.dev ## Tests of the chart: lint, render, schema, pod security
@@ -101,7 +105,7 @@ constraints: $(VENV)/.dev ## Resolve the newest versions within the ranges into 
 	@{ grep '^#' constraints.txt; \
 	   printf '%s\n' uv hatchling "windlass-core[store,serving] @ file://$(CURDIR)/services/core" \
 	     "windlass-preprocess[run] @ file://$(CURDIR)/services/preprocess" "windlass-train @ file://$(CURDIR)/services/train" \
-	     "windlass-infer @ file://$(CURDIR)/services/infer" "windlass-operator @ file://$(CURDIR)/operator" \
+	     "windlass-infer[telemetry] @ file://$(CURDIR)/services/infer" "windlass-operator @ file://$(CURDIR)/operator" \
 	   | $(IN)/uv pip compile --quiet --upgrade --python-version 3.11 --group quickstart --group dev --no-header --no-annotate - \
 	   | grep -v '^windlass'; } > constraints.txt.new
 	@mv constraints.txt.new constraints.txt
@@ -134,4 +138,4 @@ $(VENV)/.quickstart: $(VENV)/.made pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt $(addsuffix /pyproject.toml,$(PACKAGES))
 	@echo "==> Installing what checks and tests need into $(VENV) (torch among it: 4.7 GB, about a minute)"
 	$(call install,--group dev --editable operator --editable "services/core[store,serving]" \
-	  --editable "services/preprocess[run]" --editable services/train --editable services/infer)
+	  --editable "services/preprocess[run]" --editable services/train --editable "services/infer[telemetry]")

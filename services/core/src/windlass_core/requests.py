@@ -6,8 +6,9 @@ Made to cost little: a small model answers in less time than a fresh UUID and a 
 
 import itertools
 import logging
+import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 
 from prometheus_client import Gauge, Histogram
@@ -15,6 +16,11 @@ from prometheus_client import Gauge, Histogram
 REQUEST_ID_HEADER = "X-Request-Id"
 # Ids of callers beyond this, or with characters that could forge a log line, are replaced by one of ours.
 REQUEST_ID_MAX_LENGTH = 128
+
+ACCESS_LOG_VARIABLE = "WINDLASS_ACCESS_LOG_EVERY"
+# A line takes 25 us, as long as the whole of a small request; one of a thousand costs nothing, and is one a second at the rates
+# where it matters. Failures are all logged.
+LOGGED_EVERY = 1000
 
 REQUEST_SECONDS = Histogram(
     "windlass_http_request_duration_seconds",
@@ -31,6 +37,31 @@ _numbers = itertools.count()
 # Looking up labels costs twice what observing does. Bounded by what the labels can be: methods, routes and statuses are few.
 _children: dict[tuple[str, str, str], Histogram] = {}
 _log = logging.getLogger("windlass_core.serving")
+
+
+class LogSample:
+    """Which successful requests are logged: one of so many, so that the log shows who asks and how long it takes."""
+
+    def __init__(self, every: int) -> None:
+        self._every = every
+        self._seen = 0
+
+    @classmethod
+    def configured(cls, environment: Mapping[str, str]) -> "LogSample":
+        """By WINDLASS_ACCESS_LOG_EVERY: 1 logs every request, 0 none that succeeded."""
+        given = environment.get(ACCESS_LOG_VARIABLE, "")
+        if given and not (given.isascii() and given.isdecimal()):
+            _log.warning("%s is '%s', which is no whole number; using %d", ACCESS_LOG_VARIABLE, given, LOGGED_EVERY)
+            given = ""
+        return cls(int(given or LOGGED_EVERY))
+
+    def takes(self) -> bool:
+        """Whether the next one is logged."""
+        self._seen += 1
+        return self._every > 0 and self._seen % self._every == 0
+
+
+_SAMPLE = LogSample.configured(os.environ)
 
 
 class InFlight:
@@ -75,8 +106,9 @@ def observe(method: str, path: str, route: str, status: int | None, seconds: flo
     if child is None:
         child = _children[key] = REQUEST_SECONDS.labels(*key)
     child.observe(seconds)
-    # A line for each success costs more than serving a small one; they are for debugging, failures are for operations.
-    level = logging.DEBUG if status is not None and status < HTTPStatus.BAD_REQUEST else logging.INFO
+    level = logging.INFO
+    if status is not None and status < HTTPStatus.BAD_REQUEST and not _SAMPLE.takes():
+        level = logging.DEBUG
     if _log.isEnabledFor(level):
         fields = {"method": method, "path": path, "status": label, "seconds": round(seconds, 6)}
         _log.log(level, "request", extra=fields)

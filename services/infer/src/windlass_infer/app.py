@@ -31,6 +31,7 @@ from windlass_infer.protocol import parse_json
 from windlass_infer.schemas import IndexAnswer, Live, ModelAnswer, ModelMetadata, ModelReady, Ready, ServerMetadata
 from windlass_infer.service import Service
 from windlass_infer.short_way import ShortWay
+from windlass_infer.tracing import Tracing
 
 SERVER_NAME = "windlass-infer"
 V2_PREFIX = "/v2"
@@ -55,6 +56,7 @@ def create(
     grpc_port: int | None = None,
     crew: Crew | None = None,
     token: str | None = None,
+    tracing: Tracing | None = None,
 ) -> FastAPI:
     """The application that serves the models of `service`.
 
@@ -64,8 +66,10 @@ def create(
         grpc_port: for the protocol over gRPC beside HTTP; None for none.
         crew: the processes that serve together.
         token: opens the model repository extension; None turns it off.
+        tracing: makes spans of inferences; by default only the callers' trace context is answered.
     """
     intake = intake or Intake()
+    tracing = tracing or Tracing()
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -83,8 +87,8 @@ def create(
     )
     administration = Administration(service, app.state.crew, token)
     # Last in the list is innermost: behind the middleware that gives every request its id and its measurements.
-    paths = Paths(service, app.state.direct, ShortWay(service, intake).handle)
-    app.user_middleware.append(Middleware(Door, service=service, intake=intake, paths=paths))
+    paths = Paths(service, app.state.direct, ShortWay(service, intake, tracing).handle)
+    app.user_middleware.append(Middleware(Door, service=service, intake=intake, paths=paths, tracing=tracing))
     _describe_v1(app, service)
     _describe_v2(app, service, administration)
     _serve_repository(app, administration, documented=token is not None)

@@ -24,21 +24,25 @@ from windlass_infer.paths import Paths
 from windlass_infer.protocol import Encoded
 from windlass_infer.questions import Question
 from windlass_infer.service import Service
-from windlass_infer.serving import Serving, version_headers
+from windlass_infer.serving import MODEL_VERSION_HEADER, Serving, version_headers
+from windlass_infer.tracing import TRACE_RESPONSE_HEADER, Tracing
 
 # A request that has waited so long is watched: when its client goes away, it leaves the queue. Watching costs more than the
 # whole of a request to a small model, so those that are answered sooner are not watched.
 WATCH_AFTER_SECONDS = 0.1
+# The status of a request whose client went away before the answer, in traces; there is no official one.
+CLIENT_GONE = 499
 
 
 class Door:
     """ASGI middleware that answers inference requests and passes everything else on."""
 
-    def __init__(self, app: ASGIApp, *, service: Service, intake: Intake, paths: Paths) -> None:
+    def __init__(self, app: ASGIApp, *, service: Service, intake: Intake, paths: Paths, tracing: Tracing) -> None:
         self._app = app
         self._service = service
         self._intake = intake
         self._paths = paths
+        self._tracing = tracing
         self._large = ThreadPoolExecutor(max_workers=1, thread_name_prefix="large-bodies")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -48,7 +52,16 @@ class Door:
             await self._app(scope, receive, send)
             return
         scope["route"] = route
-        response = await self._respond(route, scope, receive)
+        trace = self._tracing.begin(dict(scope["headers"]), route.path)
+        try:
+            response = await self._respond(route, scope, receive)
+        except ClientDisconnect:
+            if trace is not None:
+                trace.end(CLIENT_GONE, route.name, "")
+            raise
+        if trace is not None:
+            trace.end(response.status_code, route.name, response.headers.get(MODEL_VERSION_HEADER, ""))
+            response.headers[TRACE_RESPONSE_HEADER] = trace.response
         await response(scope, receive, send)
 
     async def _respond(self, route: Route, scope: Scope, receive: Receive) -> Response:

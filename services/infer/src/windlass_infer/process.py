@@ -11,6 +11,7 @@ from windlass_core.store import Store
 from windlass_infer.app import create
 from windlass_infer.repository import read_token
 from windlass_infer.service import Service
+from windlass_infer.tracing import Tracing
 
 
 def serve_model(port: int, grpc_port: int | None, crew: Crew) -> None:
@@ -28,7 +29,8 @@ def serve_model(port: int, grpc_port: int | None, crew: Crew) -> None:
     if not isinstance(spec, InferServe):
         raise BadConfiguration(f"this program serves models; the run is of kind '{spec.kind}'")
     service = Service(spec, lambda: Store.open(spec.namespace))
-    app = create(service, grpc_port=grpc_port, crew=crew, token=read_token(os.environ))
+    tracing = Tracing.configured(os.environ, spec.name)
+    app = create(service, grpc_port=grpc_port, crew=crew, token=read_token(os.environ), tracing=tracing)
     serve(app, port, on_drain=service.drain, until=lambda: service.failure is not None)
     if service.failure:
         raise service.failure

@@ -18,6 +18,7 @@ from windlass_infer.protocol import Encoded
 from windlass_infer.questions import Question
 from windlass_infer.service import Service
 from windlass_infer.serving import Serving
+from windlass_infer.tracing import TRACE_RESPONSE_HEADER, Trace, Tracing
 
 # What the server adds to every answer by itself.
 _ADDED_BY_SERVER = frozenset({"content-length", "date", "x-request-id"})
@@ -26,8 +27,9 @@ _ADDED_BY_SERVER = frozenset({"content-length", "date", "x-request-id"})
 class ShortWay:
     """Takes requests that the server hands over."""
 
-    def __init__(self, service: Service, intake: Intake) -> None:
+    def __init__(self, service: Service, intake: Intake, tracing: Tracing) -> None:
         self._service = service
+        self._tracing = tracing
         self._intake = intake
         self._packing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="packing")
         self._lines: dict[str, bytes] = {}  # of content types
@@ -37,7 +39,7 @@ class ShortWay:
         headers = dict(request.headers)
         if takes_long(request.body, headers):
             return False
-        exchange = _Exchange(self, route, request)
+        exchange = _Exchange(self, route, request, self._tracing.begin(headers, route.path))
         try:
             exchange.serving = serving = self._service.lookup(route.name, route.version)
             deadline = early_deadline(headers, request.received, self._service.spec.slo_p99_seconds)
@@ -49,16 +51,11 @@ class ShortWay:
             exchange.refuse(error)
         return True
 
-    def reply(self, request: DirectRequest, serving: Serving, encoded: Encoded) -> None:
-        """Send an answer."""
-        request.reply(200, serving.header_lines + self._lines_of(encoded), encoded.body)
+    def packed(self, encoded: Encoded, coding: str) -> "asyncio.Future[Encoded]":
+        """A large answer, packed beside the event loop."""
+        return asyncio.get_running_loop().run_in_executor(self._packing, compressed, encoded, coding)
 
-    def pack(self, request: DirectRequest, serving: Serving, encoded: Encoded, coding: str) -> None:
-        """Send a large answer, packed beside the event loop."""
-        packing = asyncio.get_running_loop().run_in_executor(self._packing, compressed, encoded, coding)
-        packing.add_done_callback(lambda packed: self.reply(request, serving, packed.result()))
-
-    def _lines_of(self, encoded: Encoded) -> bytes:
+    def lines_of(self, encoded: Encoded) -> bytes:
         """Header lines; kept where an answer has nothing but a type, as nearly all have."""
         if len(encoded.headers) > 1:
             return header_lines(encoded.headers)
@@ -71,12 +68,13 @@ class ShortWay:
 class _Exchange:
     """One request until it is answered."""
 
-    __slots__ = ("_question", "_request", "_route", "_way", "serving", "slot")
+    __slots__ = ("_question", "_request", "_route", "_trace", "_way", "serving", "slot")
 
-    def __init__(self, way: ShortWay, route: Route, request: DirectRequest) -> None:
+    def __init__(self, way: ShortWay, route: Route, request: DirectRequest, trace: Trace | None) -> None:
         self._way = way
         self._route = route
         self._request = request
+        self._trace = trace
         self._question: Question | None = None
         self.serving: Serving | None = None
         self.slot: Slot | None = None
@@ -111,9 +109,10 @@ class _Exchange:
         self._leave()
         serving.measurements.request_seconds.observe(time.perf_counter() - self._request.received)
         if question.coding and len(encoded.body) >= COMPRESS_FROM_BYTES:
-            self._way.pack(self._request, serving, encoded, question.coding)
+            packing = self._way.packed(encoded, question.coding)
+            packing.add_done_callback(lambda packed: self._reply(serving, packed.result()))
         else:
-            self._way.reply(self._request, serving, encoded)
+            self._reply(serving, encoded)
 
     def refuse(self, error: Exception) -> None:
         """Answer that there is none."""
@@ -122,7 +121,20 @@ class _Exchange:
             self.serving.measurements.failed.add(time.perf_counter() - self._request.received)
         response = refusal(error, self._route, self.serving, self._request.id)
         lines = {name: value for name, value in response.headers.items() if name.lower() not in _ADDED_BY_SERVER}
-        self._request.reply(response.status_code, header_lines(lines), bytes(response.body))
+        traced = self._traced(response.status_code)
+        self._request.reply(response.status_code, header_lines(lines) + traced, bytes(response.body))
+
+    def _reply(self, serving: Serving, encoded: Encoded) -> None:
+        lines = serving.header_lines + self._way.lines_of(encoded)
+        self._request.reply(200, lines + self._traced(200) if self._trace else lines, encoded.body)
+
+    def _traced(self, status: int) -> bytes:
+        """The trace's end, as a header line; nothing where there is none."""
+        if self._trace is None:
+            return b""
+        version = self.serving.version if self.serving else None
+        self._trace.end(status, self._route.name, str(version.number) if version else "")
+        return header_lines({TRACE_RESPONSE_HEADER: self._trace.response})
 
     def _gone(self) -> bool:
         return self._request.disconnected
