@@ -1,0 +1,153 @@
+"""Every engine gives the same answers as eager torch, on the workloads that serving is measured with, at any number of rows."""
+
+import gc
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from windlass_core.errors import BadData
+from windlass_core.registry import PublishedVersion
+from windlass_core.store import Store
+from windlass_infer.engine import PREPARED_ROWS, Engine, EngineSignature, TensorSignature
+from windlass_infer.engines.agreement import ROUNDING, difference
+from windlass_infer.engines.candidates import BY_VARIANT
+from windlass_infer.engines.opening import open_engine
+from windlass_infer.engines.openvino import pieces
+from windlass_infer.engines.samples import read_sample
+from windlass_infer.engines.selection import manifest_signature
+from windlass_train.tensor_version import publish_tensor_version
+
+WORKLOADS_FILE = Path(__file__).parents[4] / "bench" / "serving" / "workloads.py"
+NAMES = ("mlp", "resnet", "encoder")
+SAMPLE_ROWS = 4
+# One alone, a prepared size, and one that is none.
+ROWS = (1, 4, 11)
+# What bfloat16 keeps of these models, with a margin; they are random, so their answers lie close together.
+BF16_LOSS = 0.02
+
+# The exporters import for seconds, and the machine is busy.
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope="module")
+def workloads() -> Iterator[ModuleType]:
+    """The workloads of the benchmark."""
+    spec = importlib.util.spec_from_file_location("benchmark_workloads", WORKLOADS_FILE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[spec.name]
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def version(request: pytest.FixtureRequest, workloads: ModuleType) -> tuple[Any, PublishedVersion]:
+    """A workload, and the version that was published of it."""
+    workload = workloads.WORKLOADS[request.param]
+    store = Store.open("team", {"WINDLASS_STORE_URL": "memory:///"})
+    inputs = {"input": torch.from_numpy(workload.questions()[:SAMPLE_ROWS])}
+    published = publish_tensor_version(store, workload.name, workload.module(), inputs, ["output"], owner="me")
+    return workload, published
+
+
+@pytest.fixture
+def opened(version: tuple[Any, PublishedVersion], tmp_path: Path) -> Callable[[str], Engine]:
+    """Opens the version by a variant."""
+    _, published = version
+    content = published.manifest.model
+    assert content is not None
+    assert content.sample is not None
+    signature = manifest_signature(content)
+    sample = read_sample(published.read(content.sample), signature)
+
+    def make(variant: str) -> Engine:
+        program = published.download(content.formats[BY_VARIANT[variant].format], tmp_path / variant)
+        return open_engine(variant, program, signature, sample.inputs)
+
+    return make
+
+
+@pytest.mark.parametrize("variant", ["onnxruntime", "openvino", "torch", "torch-traced", "openvino-bf16"])
+def test_it_answers_as_eager_torch_does(
+    version: tuple[Any, PublishedVersion], opened: Callable[[str], Engine], variant: str
+) -> None:
+    workload, _ = version
+    if (workload.name, variant) == ("encoder", "torch-traced"):
+        # Its trace holds the number of rows that it was made with, so it must be seen not to agree: the first row alone fails.
+        with pytest.raises(RuntimeError, match="shape"):
+            opened(variant).run({"input": workload.questions()[:1]})
+        return
+    engine = opened(variant)
+    assert (engine.name, engine.variant) == (BY_VARIANT[variant].engine, variant)
+    questions = workload.questions()[: max(ROWS)]
+    predict = workload.predictor()
+    for rows in ROWS:
+        answer = engine.run({"input": questions[:rows]})
+        apart = difference(answer, {"output": predict(questions[:rows])})
+        assert apart <= (BF16_LOSS if BY_VARIANT[variant].lossy else ROUNDING)
+    engine.close()
+
+
+@pytest.mark.parametrize("variant", ["onnxruntime", "openvino", "torch"])
+def test_it_says_what_it_takes_and_gives_as_the_manifest_does(
+    version: tuple[Any, PublishedVersion], opened: Callable[[str], Engine], variant: str
+) -> None:
+    workload, _ = version
+    shape, dtype = workload.row
+    datatype = {"float32": "FP32", "int64": "INT64"}[dtype]
+    assert opened(variant).signature == EngineSignature(
+        inputs=(TensorSignature("input", datatype, (-1, *shape)),),
+        outputs=(TensorSignature("output", "FP32", (-1, workload.outputs)),),
+    )
+
+
+def resident_bytes() -> int:
+    fields = Path("/proc/self/statm").read_text().split()
+    return int(fields[1]) * 4096
+
+
+@pytest.mark.parametrize("variant", ["onnxruntime", "openvino"])
+def test_what_is_closed_gives_its_memory_back(opened: Callable[[str], Engine], variant: str) -> None:
+    engine = opened(variant)  # the first one leaves the library's own memory behind
+    engine.close()
+    gc.collect()
+    before = resident_bytes()
+    for _ in range(5):
+        engine = opened(variant)
+        engine.run({tensor.name: np.zeros((1, *tensor.shape[1:]), dtype_of(tensor)) for tensor in engine.signature.inputs})
+        engine.close()
+    del engine
+    gc.collect()
+    assert resident_bytes() - before < 60 << 20, "five more engines, of 45 MB of weights each for the largest"
+
+
+def dtype_of(tensor: TensorSignature) -> str:
+    return {"FP32": "float32", "INT64": "int64"}[tensor.datatype]
+
+
+@pytest.mark.parametrize("variant", ["onnxruntime", "openvino", "torch", "torch-traced", "torch-aot"])
+@pytest.mark.parametrize("content", [b"", b"no program", b"\x08\x07\x12\x04torch"], ids=["empty", "text", "almost ONNX"])
+def test_a_file_that_is_no_program_is_refused_in_a_sentence(variant: str, content: bytes, tmp_path: Path) -> None:
+    program = tmp_path / "model"
+    program.write_bytes(content)
+    with pytest.raises(BadData, match=r"(ONNX Runtime|OpenVINO|torch) cannot load model: .") as failure:
+        open_engine(variant, program, EngineSignature((), ()), {})
+    assert failure.value.reason == "ModelLoadFailed"
+    assert "\n" not in failure.value.message
+
+
+@pytest.mark.parametrize("rows", [1, 7, 9, 45, 128, 300])
+def test_batches_are_run_in_prepared_sizes(rows: int) -> None:
+    sizes = pieces(rows)
+    assert sum(sizes) == rows
+    assert set(sizes) <= set(PREPARED_ROWS)
+    assert len(sizes) <= 5
