@@ -3,11 +3,13 @@
 import os
 import pickle
 import random
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from array import array
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -23,6 +25,8 @@ BENCH = Path(__file__).resolve().parents[1]
 WARM_UP_SECONDS = 1.0
 # Beyond its time the generator waits for what is outstanding; then it is stuck.
 GENERATOR_GRACE_SECONDS = 60.0
+# For so many requests as are asked for: an end all the same, should the server stop answering.
+ENDLESS_SECONDS = 3600.0
 # Connections of an open loop: more than any server here has in flight before its latency says all.
 OPEN_CONNECTIONS = 256
 # A generator that is late by so much, for one request in a hundred, measures itself.
@@ -88,14 +92,9 @@ class Client:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             self._running.check_alive()
-            try:
-                measured = self._generate(Plan(self._running.port, self._requests[:1], 1, 0.0, 20.0, limit=1))
-            except subprocess.CalledProcessError:
-                time.sleep(0.1)
-                continue
-            if measured.statuses == {200: 1}:
+            if asked_once(self._running.port, self._requests[0]):
                 return time.perf_counter() - self._running.started_at
-            time.sleep(0.1)
+            time.sleep(0.01)
         raise RuntimeError(f"{self._running.server.name} was not ready within {seconds:.0f} s:\n{self._running.log_tail()}")
 
     def check(self) -> None:
@@ -113,6 +112,13 @@ class Client:
                 raise RuntimeError(
                     f"{name} on {workload}: {wrong} wrong answers of {len(measured.samples)}, {measured.statuses}"
                 )
+
+    def requests(self, count: int, connections: int) -> None:
+        """So many requests, however long they take. Raises RuntimeError when one fails or is answered wrongly."""
+        plan = Plan(self._running.port, self._requests, connections, 0.0, ENDLESS_SECONDS, limit=count)
+        measured = self._generate(plan)
+        if self._wrong(measured) or measured.statuses != {200: count}:
+            raise RuntimeError(f"{self._wrong(measured)} wrong answers, {measured.statuses}")
 
     def closed(self, connections: int, seconds: float) -> Run:
         """So many connections, each with one request in flight."""
@@ -201,6 +207,14 @@ class Client:
             )
             wrong += not right
         return wrong
+
+
+def asked_once(port: int, request: bytes) -> bool:
+    """Whether a request is answered with 200, on a connection of its own."""
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(request)
+        return connection.recv(65536).startswith(b"HTTP/1.1 200")
+    return False
 
 
 def void_reason(run: Run) -> str:

@@ -25,6 +25,6 @@ class Model:
         self.rows = WORKLOAD.predictor()
 
     @bentoml.api(batchable=BATCH > 1, max_batch_size=max(BATCH, 2), max_latency_ms=1000)
-    def predict(self, inputs: list[Row]) -> np.ndarray:  # type: ignore[type-arg, valid-type]  # its form depends on the workload
+    def predict(self, inputs: list[Row]) -> np.ndarray:  # type: ignore[valid-type]  # its form depends on the workload
         """Rows in, rows out."""
         return self.rows(np.concatenate([rows_of(WORKLOAD, {"inputs": row}) for row in inputs]))
