@@ -250,7 +250,7 @@ def test_sizes_without_end_do_not_fill_the_memory() -> None:
     run(test, signature=FREE, seconds_per_row=1e-6)
 
 
-def test_large_rows_are_joined_in_memory_that_stays_and_answers_do_not_share_it() -> None:
+def test_answers_of_one_batch_are_not_changed_by_the_next() -> None:
     """An engine that hands its input through must not have its answers overwritten by the next batch."""
 
     async def test(bench: Bench) -> None:

@@ -18,10 +18,6 @@ from windlass_infer.engine import Array, Arrays, Engine
 from windlass_infer.errors import PredictionFailed
 from windlass_infer.scheduling.queue import Piece
 
-# Batches beyond this are joined in memory that stays: the system gives blocks above 128 KiB afresh each time and fills them
-# with zeros page by page, which costs more than the copy; below it the allocator has them at hand.
-KEPT_BUFFER_BYTES = 256 * 1024
-
 log = logging.getLogger(__name__)
 
 Outcome = Arrays | WindlassError
@@ -66,24 +62,22 @@ class Computer:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self._buffers: dict[str, Array] = {}
 
     def compute(self, pieces: Sequence[Piece[Call]], rows: int) -> Computed:
         """The outcome of each piece; `rows` is how many they have together. Raises nothing that an engine raises."""
         started = time.perf_counter()
         try:
-            joined = self._joined(pieces, rows)
+            joined = _joined(pieces)
             began = time.perf_counter()
             outputs = self._run(joined, rows)
             ended = time.perf_counter()
-            outcomes = _split(self._own(outputs), pieces)
+            outcomes = _split(outputs, pieces)
         except Exception as error:  # noqa: BLE001  # an engine may raise anything, and the server must live
             return self._failed(pieces, error, started)
         return Computed(outcomes, 0, began - started, ended - began, time.perf_counter() - ended)
 
     def close(self) -> None:
         """Let the engine go."""
-        self._buffers.clear()
         self.engine.close()
 
     def _failed(self, pieces: Sequence[Piece[Call]], error: Exception, started: float) -> Computed:
@@ -102,40 +96,24 @@ class Computer:
                 raise ValueError(f"output '{name}' has {len(values)} rows for {rows} rows of input")
         return outputs
 
-    def _joined(self, pieces: Sequence[Piece[Call]], rows: int) -> Arrays:
-        """The rows of all pieces below one another."""
-        if len(pieces) == 1:
-            return _part(pieces[0])
-        return {
-            name: self._below_one_another(name, [_cut(piece.work.item.inputs[name], piece) for piece in pieces], rows)
-            for name in pieces[0].work.item.inputs
-        }
-
-    def _below_one_another(self, name: str, parts: Sequence[Array], rows: int) -> Array:
-        first = parts[0]
-        if first.dtype == object or first[:1].nbytes * rows < KEPT_BUFFER_BYTES:
-            return np.concatenate(parts)
-        kept = self._buffers.get(name)
-        if kept is None or len(kept) < rows or kept.shape[1:] != first.shape[1:] or kept.dtype != first.dtype:
-            kept = self._buffers[name] = np.empty((rows, *first.shape[1:]), first.dtype)
-        return np.concatenate(parts, out=kept[:rows])
-
-    def _own(self, outputs: Arrays) -> Arrays:
-        """Outputs that no later batch overwrites: a program may hand its input through."""
-        if not self._buffers:
-            return outputs
-        kept = list(self._buffers.values())
-        return {
-            name: values.copy() if any(np.may_share_memory(values, buffer) for buffer in kept) else values
-            for name, values in outputs.items()
-        }
-
 
 def whole(outputs: Sequence[Arrays]) -> Arrays:
     """The outputs of a request from those of its pieces."""
     if len(outputs) == 1:
         return outputs[0]
     return {name: np.concatenate([part[name] for part in outputs]) for name in outputs[0]}
+
+
+def _joined(pieces: Sequence[Piece[Call]]) -> Arrays:
+    """The rows of all pieces below one another.
+
+    In memory that is taken anew: a buffer that stays was no faster at any size from 16 KiB to 3 MiB, and answers of a program
+    that hands its input through would have to be copied out of it.
+    """
+    if len(pieces) == 1:
+        return _part(pieces[0])
+    names = pieces[0].work.item.inputs
+    return {name: np.concatenate([_cut(piece.work.item.inputs[name], piece) for piece in pieces]) for name in names}
 
 
 def _part(piece: Piece[Call]) -> Arrays:
