@@ -30,7 +30,7 @@ USED: dict[tuple[str, str, str], tuple[str, ...]] = {
     ("autoscaling", "horizontalpodautoscalers", ""): (*READ, "create", "patch"),
     ("policy", "poddisruptionbudgets", ""): (*READ, "create", "patch"),
     ("networking.k8s.io", "networkpolicies", ""): (*READ, "create", "patch"),
-    ("", "secrets", "windlass-store"): ("create", "patch"),
+    ("", "secrets", "windlass-store"): ("create", "patch", "delete"),
     ("", "events", ""): ("create", "list"),
 }
 NAMESPACED = pytest.mark.parametrize(

@@ -24,8 +24,10 @@ def test_delete_of_each_kind_leaves_no_orphan_and_a_model_outlives_its_job(
     namespace.delete("inferenceservice", "digits")
     eventually(lambda: children(namespace) == [], seconds=90, what="an empty namespace")
 
+    assert namespace.get("secret", "windlass-store") is not None, "an object is left"
     namespace.delete("model", "digits")
     assert namespace.get("model", "digits") is None
+    eventually(lambda: namespace.get("secret", "windlass-store") is None, seconds=60, what="a namespace without the Secret")
 
 
 def test_a_run_deleted_while_it_trains_ends_at_once(namespace: Namespace, upload: Upload, digits_csv: bytes) -> None:

@@ -61,7 +61,7 @@ def test_an_object_that_is_gone_is_forgotten(cluster: FakeCluster, operator: Fak
     operator.progress.follow(KEY, "10.0.0.1")
     cluster.drop(DATASET, b.NAMESPACE, "digits")
     assert operator.round(KEY) is None
-    assert (cluster.writes, operator.progress.followed) == ([], {})
+    assert (cluster.writes, operator.progress.followed) == ([Write("delete", "Secret", manifests.STORE_NAME)], {})
 
 
 def failing(kind: str, error: ApiError, *, times: int = 1) -> Callable[[Write], ApiError | None]:

@@ -251,8 +251,12 @@ def test_bad_data_is_told_at_once_and_deletion_leaves_nothing(plane: ControlPlan
     assert (told["status"], told["message"]) == ("False", "There is no column digit.")
     events = [event for event in team.all("events") if event["reason"] == "LabelMissing"]
     assert [event["type"] for event in events] == ["Warning"]
+    assert team.get("secret", "windlass-store") is not None
     team.kubectl("delete", "dataset", "digits")
     eventually(lambda: team.all("jobs") == [], "the Job is gone")
+    eventually(lambda: team.get("secret", "windlass-store") is None, "the Secret is gone")
+    team.apply(b.dataset())
+    eventually(lambda: team.get("secret", "windlass-store") is not None, "the Secret is back")
     assert operator.is_ready()
 
 

@@ -8,7 +8,7 @@ server-side apply that removes what was left out, and garbage collection by owne
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, islice
 from typing import Any
 
 from windlass_operator.api import FIELD_MANAGER, ApiError, Conflict, Kind, Manifest
@@ -81,11 +81,19 @@ class FakeCluster:
         return self.find(kind, namespace, name)
 
     async def list(
-        self, kind: Kind, namespace: str | None, *, labels: str = "", fields: str = "", metadata_only: bool = False
+        self,
+        kind: Kind,
+        namespace: str | None,
+        *,
+        labels: str = "",
+        fields: str = "",
+        metadata_only: bool = False,
+        at_most: int | None = None,
     ) -> list[Manifest]:
         """See `api.Cluster`."""
         found = (item for item in self.of_kind(kind) if namespace in (None, item["metadata"]["namespace"]))
-        chosen = [item for item in found if _selected(item["metadata"].get("labels") or {}, labels) and _has(item, fields)]
+        matching = (item for item in found if _selected(item["metadata"].get("labels") or {}, labels) and _has(item, fields))
+        chosen = list(islice(matching, at_most))
         return [{"metadata": item["metadata"]} for item in chosen] if metadata_only else chosen
 
     async def create(self, kind: Kind, manifest: Manifest) -> None:
@@ -129,11 +137,11 @@ class FakeCluster:
             parts = {"status"} if subresource == "status" else set(wanted) - {"status"}
             self._store(place, _merge(copy.deepcopy(live), {key: wanted[key] for key in parts if key in wanted}))
 
-    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str | None = None) -> None:
         """See `api.Cluster`."""
         place = _place(kind.name, namespace, name)
         with self._writing(Write("delete", kind.name, name)):
-            if place in self.objects and self.objects[place]["metadata"]["uid"] == uid:
+            if place in self.objects and uid in (None, self.objects[place]["metadata"]["uid"]):
                 self._remove(place)
 
     def _writing(self, write: Write) -> "_Writing":

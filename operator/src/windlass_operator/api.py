@@ -111,9 +111,16 @@ class Cluster(Protocol):
         ...
 
     async def list(
-        self, kind: Kind, namespace: str | None, *, labels: str = "", fields: str = "", metadata_only: bool = False
+        self,
+        kind: Kind,
+        namespace: str | None,
+        *,
+        labels: str = "",
+        fields: str = "",
+        metadata_only: bool = False,
+        at_most: int | None = None,
     ) -> "list[Manifest]":
-        """The objects that match both selectors; of all namespaces when `namespace` is None."""
+        """The objects that match both selectors, or the first of them; of all namespaces when `namespace` is None."""
         ...
 
     async def create(self, kind: Kind, manifest: Manifest) -> None:
@@ -137,6 +144,6 @@ class Cluster(Protocol):
         """JSON merge patch; with metadata.resourceVersion in it, Conflict when the object has changed since."""
         ...
 
-    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
-        """Remove the object and what it owns; nothing happens when it is gone or another one has its name."""
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str | None = None) -> None:
+        """Remove the object and what it owns; nothing happens when it is gone or, with a uid, another one has its name."""
         ...

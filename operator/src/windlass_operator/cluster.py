@@ -95,18 +95,26 @@ class KubernetesCluster:
         return await self._request("GET", kind, kind.path(namespace, name), absent_ok=True)
 
     async def list(
-        self, kind: Kind, namespace: str | None, *, labels: str = "", fields: str = "", metadata_only: bool = False
+        self,
+        kind: Kind,
+        namespace: str | None,
+        *,
+        labels: str = "",
+        fields: str = "",
+        metadata_only: bool = False,
+        at_most: int | None = None,
     ) -> list[Manifest]:
         """See `api.Cluster`."""
-        query = {"limit": str(LIST_PAGE), "labelSelector": labels, "fieldSelector": fields}
+        page_size = min(LIST_PAGE, at_most or LIST_PAGE)
+        query = {"limit": str(page_size), "labelSelector": labels, "fieldSelector": fields}
         items: list[Manifest] = []
         while True:
             accept = METADATA_LIST if metadata_only else JSON
             page = await self._request("GET", kind, kind.path(namespace), query=query, accept=accept) or {}
             items += page.get("items") or []
             query["continue"] = page.get("metadata", {}).get("continue") or ""
-            if not query["continue"]:
-                return items
+            if not query["continue"] or (at_most is not None and len(items) >= at_most):
+                return items[:at_most]
 
     async def create(self, kind: Kind, manifest: Manifest) -> None:
         """See `api.Cluster`."""
@@ -134,9 +142,11 @@ class KubernetesCluster:
         path = kind.path(namespace, name, subresource)
         await self._request("PATCH", kind, path, body=patch, query={"fieldManager": manager}, content_type=MERGE)
 
-    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str | None = None) -> None:
         """See `api.Cluster`."""
-        body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
+        body: Manifest = {"propagationPolicy": "Background"}
+        if uid is not None:
+            body["preconditions"] = {"uid": uid}
         try:
             await self._request("DELETE", kind, kind.path(namespace, name), body=body, absent_ok=True)
         except Conflict:

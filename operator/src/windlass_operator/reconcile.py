@@ -114,6 +114,7 @@ class Reconciler:
         manifest = await self._cluster.get(handling.kind, key.namespace, key.name)
         if manifest is None:
             self._progress.forget(key)
+            await self._secrets.release(key.namespace)
             return None
         parent = Parent.read(handling.kind, manifest)
         seen = await handling.observe(self._cluster, parent)

@@ -37,11 +37,11 @@ by hand is back at once. */}}
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
   verbs: [get, list, watch, create, patch]
-# One Secret by name, written and never read.
+# One Secret by name, written, never read, and removed with the last object of its namespace.
 - apiGroups: [""]
   resources: [secrets]
   resourceNames: [windlass-store]
-  verbs: [create, patch]
+  verbs: [create, patch, delete]
 # Listed for what Kubernetes says of our Jobs, for example that a quota is used up.
 - apiGroups: [""]
   resources: [events]
