@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from windlass_core.errors import BadData
-from windlass_core.manifests import Manifest
+from windlass_core.manifests import ImageDescription, Manifest
 from windlass_core.store import Store
 from windlass_train.tensor_version import publish_tensor_version
 
@@ -86,6 +86,22 @@ def test_examples_that_are_no_batch_are_refused_before_a_number_is_claimed(store
     with pytest.raises(BadData, match="the same number of rows"):
         publish_tensor_version(store, "small", nn.Linear(2, 1), inputs, ["y"], owner="me")
     assert list(store.list("models")) == []
+
+
+def test_limits_and_the_scale_of_pictures_stand_in_the_manifest(store: Store) -> None:
+    image = ImageDescription(mean=[0.5], deviation=[0.25])
+    module, inputs = nn.Flatten(), {"x": torch.rand(1, 3, 2, 2)}
+    version = publish_tensor_version(store, "small", module, inputs, ["y"], owner="me", limits={"x": (0, None)}, image=image)
+    content = version.manifest.model
+    assert content is not None
+    assert (content.inputs[0].minimum, content.inputs[0].maximum, content.image) == (0, None, image)
+
+
+def test_a_limit_of_what_is_no_input_is_refused(store: Store) -> None:
+    with pytest.raises(BadData, match="limits of 'z', which is none of the inputs"):
+        publish_tensor_version(
+            store, "small", nn.Linear(2, 1), {"x": torch.rand(1, 2)}, ["y"], owner="me", limits={"z": (0, 1)}
+        )
 
 
 def test_a_manifest_of_an_earlier_release_is_still_read() -> None:

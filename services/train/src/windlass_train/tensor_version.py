@@ -10,10 +10,12 @@ from pathlib import Path
 from torch import nn
 
 from windlass_core.errors import BadData
-from windlass_core.manifests import ModelContent
+from windlass_core.manifests import ImageDescription, ModelContent, TensorDescription
 from windlass_core.registry import PublishedVersion, Registry
 from windlass_core.store import Store
 from windlass_train.export import Tensors, export, made_with
+
+Limits = tuple[float | None, float | None]
 
 
 def publish_tensor_version(
@@ -25,6 +27,8 @@ def publish_tensor_version(
     *,
     owner: str,
     metrics: Mapping[str, float] | None = None,
+    limits: Mapping[str, Limits] | None = None,
+    image: ImageDescription | None = None,
 ) -> PublishedVersion:
     """Make a version of the model `name` from a module; what `owner` has published before is returned as it is.
 
@@ -37,9 +41,12 @@ def publish_tensor_version(
         outputs: names of what the module gives, in order.
         owner: what the version is made for; the same owner never gets two.
         metrics: figures to show with the version.
+        limits: the smallest and the largest value of inputs by name, None for no bound. A request beyond them is refused before
+            the program runs, which might fail on it: indices of an embedding, for example.
+        image: how pictures are scaled, where the module's one input is of pictures.
 
     Raises:
-        BadData: the example inputs do not have the same number of rows, at least one.
+        BadData: the example inputs do not have the same number of rows, at least one, or a limit is of an input that is none.
         Conflict: too many publishers of this model at once.
         Unavailable: the store does not answer.
         torch.export's errors: the module cannot be captured whole.
@@ -47,6 +54,8 @@ def publish_tensor_version(
     rows = {tensor.shape[0] if tensor.ndim else 0 for tensor in inputs.values()}
     if len(rows) != 1 or not min(rows):
         raise BadData("the example inputs must all have the same number of rows, dimension 0, and at least one row")
+    if unknown := set(limits or {}) - set(inputs):
+        raise BadData(f"there are limits of '{min(unknown)}', which is none of the inputs")
     registry = Registry(store, "models")
     if earlier := registry.find(name, owner):
         return earlier
@@ -55,14 +64,19 @@ def publish_tensor_version(
         folder = Path(scratch)
         exported = export(module, inputs, outputs, folder, keep=inputs)
         content = ModelContent(
-            inputs=exported.inputs,
+            inputs=[_limited(described, (limits or {}).get(described.name, (None, None))) for described in exported.inputs],
             outputs=exported.outputs,
             formats=exported.formats,
             omitted=exported.omitted,
             sample=exported.sample,
             metrics=dict(metrics or {}),
+            image=image,
             onnx_max_abs_difference=exported.onnx_max_abs_difference,
             parameters=sum(parameter.numel() for parameter in module.parameters()),
             made_with=made_with(),
         )
         return registry.publish(name, number, owner=owner, folder=folder, content=content)
+
+
+def _limited(described: TensorDescription, limits: Limits) -> TensorDescription:
+    return described.model_copy(update={"minimum": limits[0], "maximum": limits[1]})
