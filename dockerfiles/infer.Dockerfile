@@ -38,7 +38,8 @@ FROM ${BASE}
 ARG UV_CACHE_DIR=/var/cache/uv
 COPY --from=requirements /all.txt /opt/windlass/
 # Removed: OpenVINO's devices other than the CPU, its readers of formats other than ONNX and its own, and what only a compiler
-# needs: 78 MB. It reports nothing home without openvino-telemetry, which is not installed.
+# needs: 78 MB; ONNX Runtime's tools, and a second copy of it for programs in C: 41 MB. OpenVINO reports nothing home without
+# openvino-telemetry, which is not installed.
 RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
     --mount=type=cache,target=/var/cache/uv --mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml \
     echo 'nonroot:x:65532:65532::/tmp:/usr/sbin/nologin' >> /etc/passwd \
@@ -47,6 +48,8 @@ RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
  && cd /opt/windlass/lib/python3*/site-packages \
  && rm -rf numpy/tests numpy/*/tests openvino/include openvino/cmake openvino/libs/cache.json openvino/libs/libopenvino_c.so* \
       openvino/libs/libopenvino_intel_[gn]pu_plugin.so openvino/libs/libopenvino_auto*_plugin.so openvino/libs/libopenvino_hetero_plugin.so \
+ && rm -rf onnxruntime/transformers onnxruntime/tools onnxruntime/quantization onnxruntime/datasets onnxruntime/backend \
+      onnxruntime/capi/libonnxruntime.so.* \
  && find openvino/libs -name 'libopenvino_*_frontend.so*' ! -name '*_onnx_*' ! -name '*_ir_*' -delete
 ENV PATH=/opt/windlass/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 65532:65532
