@@ -65,6 +65,8 @@ RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
       openvino/libs/libopenvino_intel_[gn]pu_plugin.so openvino/libs/libopenvino_auto*_plugin.so openvino/libs/libopenvino_hetero_plugin.so \
  && rm -rf onnxruntime/transformers onnxruntime/tools onnxruntime/quantization onnxruntime/datasets onnxruntime/backend \
       onnxruntime/capi/libonnxruntime.so.* \
+ && rm -rf pyarrow/tests pyarrow/include pyarrow/src pyarrow/includes pyarrow/*.p[yx][xi] pyarrow/*flight* pyarrow/*s3* pyarrow/lib*.so.*.*.* \
+ && find pyarrow -name 'lib*.so' ! -name 'lib.*' -delete \
  && find openvino/libs -name 'libopenvino_*_frontend.so*' ! -name '*_onnx_*' ! -name '*_ir_*' -delete
 ENV PATH=/opt/windlass/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility

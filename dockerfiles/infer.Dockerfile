@@ -1,4 +1,4 @@
-# windlass-infer: ONNX Runtime and OpenVINO, no torch and no pyarrow. What only torch runs has infer-torch.Dockerfile.
+# windlass-infer: ONNX Runtime and OpenVINO, and no torch. What only torch runs has infer-torch.Dockerfile.
 #
 #   docker build -f dockerfiles/infer.Dockerfile -t windlass/infer .
 ARG BASE=python:3.11-slim
@@ -38,7 +38,8 @@ FROM ${BASE}
 ARG UV_CACHE_DIR=/var/cache/uv
 COPY --from=requirements /all.txt /opt/windlass/
 # Removed: OpenVINO's devices other than the CPU, its readers of formats other than ONNX and its own, and what only a compiler
-# needs: 78 MB; ONNX Runtime's tools, and a second copy of it for programs in C: 41 MB. OpenVINO reports nothing home without
+# needs: 78 MB; ONNX Runtime's tools, and a second copy of it for programs in C: 41 MB; of Arrow what
+# speaks to other stores, and second copies: 68 MB. OpenVINO reports nothing home without
 # openvino-telemetry, which is not installed.
 RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
     --mount=type=cache,target=/var/cache/uv --mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml \
@@ -50,6 +51,8 @@ RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
       openvino/libs/libopenvino_intel_[gn]pu_plugin.so openvino/libs/libopenvino_auto*_plugin.so openvino/libs/libopenvino_hetero_plugin.so \
  && rm -rf onnxruntime/transformers onnxruntime/tools onnxruntime/quantization onnxruntime/datasets onnxruntime/backend \
       onnxruntime/capi/libonnxruntime.so.* \
+ && rm -rf pyarrow/tests pyarrow/include pyarrow/src pyarrow/includes pyarrow/*.p[yx][xi] pyarrow/*flight* pyarrow/*s3* pyarrow/lib*.so.*.*.* \
+ && find pyarrow -name 'lib*.so' ! -name 'lib.*' -delete \
  && find openvino/libs -name 'libopenvino_*_frontend.so*' ! -name '*_onnx_*' ! -name '*_ir_*' -delete
 ENV PATH=/opt/windlass/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 65532:65532

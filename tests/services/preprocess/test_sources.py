@@ -100,7 +100,7 @@ def test_json_files_may_lack_columns_that_others_have(bench: DatasetBench) -> No
         pytest.param(
             ["a.txt"],
             "store://raw/a.txt",
-            "the name raw/a.txt does not tell its format; set spec.source.format",
+            "the name raw/a.txt does not tell its format; set the source's format",
             id="an unknown ending",
         ),
         pytest.param(["d/a.csv", "d/b.jsonl"], "store://raw/d/", "are of several formats", id="several formats"),

@@ -22,7 +22,7 @@ from windlass_core.pod import TERMINATION_LOG_PATH as TERMINATION_LOG_PATH
 from windlass_core.pod import TERMINATION_LOG_VARIABLE as TERMINATION_LOG_VARIABLE
 from windlass_core.pod import TERMINATION_MESSAGE_BYTES as TERMINATION_MESSAGE_BYTES
 from windlass_core.resources.common import API_GROUP_VERSION
-from windlass_core.resources.dataset import DatasetSpec
+from windlass_core.resources.dataset import DatasetSpec, Source
 from windlass_core.resources.inference_service import EngineName as EngineName  # what reads a spec takes it from here
 from windlass_core.resources.model import OmittedFormat
 from windlass_core.resources.training_job import TrainingJobSpec
@@ -100,8 +100,51 @@ class InferServe(Contract):
     processes: int | None = Field(default=None, ge=1, description="Serving processes; unset: one for each core of the pod.")
 
 
-RunSpec = Annotated[PreprocessRun | TrainRun | InferServe, Field(discriminator="kind")]
-RUN_SPEC: TypeAdapter[PreprocessRun | TrainRun | InferServe] = TypeAdapter(RunSpec)
+class NewestVersion(BaseModel):
+    """A version by its name: of that number and digest where they are given, else the newest that is whole."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: str
+    version: int | None = Field(default=None, ge=1)
+    digest: str | None = Field(default=None, description="sha256:<hex> that its manifest must have.")
+
+
+class DatasetInput(BaseModel):
+    """Rows of a Dataset version."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    dataset: NewestVersion
+    split: Literal["train", "validation", "test", "all"] = "test"
+
+
+class InferRun(Contract):
+    """Predict for every row of a Dataset version or of raw files, once, into Parquet files."""
+
+    kind: Literal["predict"] = "predict"
+    namespace: str
+    model: NewestVersion
+    input: DatasetInput | Source = Field(
+        description="Rows of a Dataset version, or raw files as a Dataset's source names them."
+    )
+    output: str = Field(description="store:// URI of a folder for this run alone; a run that ended early goes on in it.")
+    keep: list[str] = Field(default_factory=list, description="Columns of the input to write beside the predictions.")
+    columns: list[str] = Field(
+        default_factory=list,
+        description="Columns that make up, in this order, the only input of a tensor version of shape [rows, columns].",
+    )
+    engine: EngineName = Field(default="auto", description="As of InferServe.")
+    loss: float | None = Field(default=None, gt=0, description="As of InferServe.")
+    max_batch_rows: int | None = Field(default=None, ge=1, description="Rows that the engine is given at once.")
+    partition_rows: int | None = Field(default=None, ge=1, description="Rows of a part of the output; unset: by their size.")
+    engines: int | None = Field(
+        default=None, ge=1, description="Engines that run at once; unset: one a core."
+    )
+
+
+RunSpec = Annotated[PreprocessRun | TrainRun | InferServe | InferRun, Field(discriminator="kind")]
+RUN_SPEC: TypeAdapter[PreprocessRun | TrainRun | InferServe | InferRun] = TypeAdapter(RunSpec)
 
 
 class Checkpointed(BaseModel):
@@ -118,10 +161,10 @@ class Progress(Contract):
 
     phase: str = Field(
         description="A CamelCase word: WaitingForSource, Reading, Fitting, Writing, Loading, Training, Evaluating, Publishing, "
-        "Serving."
+        "Serving, Predicting."
     )
     message: str = Field(default="", description="A sentence for people, where the phase alone does not tell.")
-    rows: int | None = Field(default=None, description="preprocess: rows handled.")
+    rows: int | None = Field(default=None, description="preprocess, predict: rows handled.")
     step: int | None = Field(default=None, description="train: updates done.")
     steps: int | None = Field(default=None, description="train: updates in all.")
     epoch: int | None = None
@@ -168,6 +211,18 @@ class ModelResult(BaseModel):
     created_at: datetime
 
 
+class PredictionsResult(BaseModel):
+    """The predictions that a run made, or found made already."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    uri: str = Field(description="store:// URI of their folder.")
+    digest: str = Field(description="sha256:<hex> of its manifest.json")
+    model: VersionReference
+    rows: int
+    parts: int
+
+
 class RunResult(Contract):
     """How a run ended."""
 
@@ -176,6 +231,7 @@ class RunResult(Contract):
     message: str = Field(default="", description="A sentence for people: what happened, where, what to do.")
     dataset: DatasetResult | None = None
     model: ModelResult | None = None
+    predictions: PredictionsResult | None = None
 
     def to_termination_message(self) -> str:
         """The result within the kubelet's limit: columns that do not fit are left off, then the message is cut.

@@ -81,7 +81,9 @@ class RunContext:
 Execute = Callable[[RunSpec, RunContext], RunResult]
 
 
-def main_run(service: str, execute: Execute, *, port: int = RUN_PORT) -> int:
+def main_run(
+    service: str, execute: Execute, *, port: int = RUN_PORT, read: Callable[[], RunSpec] = lambda: read_spec(os.environ)
+) -> int:
     """Do the run that the environment describes; SIGTERM and SIGINT ask it to stop.
 
     Args:
@@ -89,6 +91,7 @@ def main_run(service: str, execute: Execute, *, port: int = RUN_PORT) -> int:
         execute: does the work; raises WindlassError for what the user should read. It looks at `context.stop_requested`
             often enough to end well within the pod's grace period, by raising Stopped.
         port: of /progress, /metrics, /healthz and /readyz.
+        read: gives what to do, where it does not stand in the environment; raises BadConfiguration.
 
     Returns:
         The exit code: 0 only when the work is done and nobody asked it to stop; see `errors.py`.
@@ -96,7 +99,7 @@ def main_run(service: str, execute: Execute, *, port: int = RUN_PORT) -> int:
     log.configure(service)
     context = RunContext(progress=ProgressBoard(), stop_requested=threading.Event())
     with _stop_signals(context.stop_requested):
-        result, code = _outcome(execute, context, port)
+        result, code = _outcome(execute, context, port, read)
         leave_message(result, os.environ)
     _log.log(
         logging.INFO if code == 0 else logging.ERROR,
@@ -106,9 +109,9 @@ def main_run(service: str, execute: Execute, *, port: int = RUN_PORT) -> int:
     return code
 
 
-def _outcome(execute: Execute, context: RunContext, port: int) -> tuple[RunResult, int]:
+def _outcome(execute: Execute, context: RunContext, port: int, read: Callable[[], RunSpec]) -> tuple[RunResult, int]:
     try:
-        spec = read_spec(os.environ)
+        spec = read()
         with BackgroundServer(_progress_app(context.progress), port):
             result = execute(spec, context)
     except WindlassError as error:

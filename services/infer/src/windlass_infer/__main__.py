@@ -1,10 +1,11 @@
-"""The door of the service: `windlass-infer serve`.
+"""The doors of the service: `windlass-infer serve` answers requests, `windlass-infer run` predicts once for many rows.
 
-With several cores this process is the parent of one serving process for each (see `windlass_core.processes`), and imports
+With several cores a server is the parent of one serving process for each (see `windlass_core.processes`), and imports
 nothing that serves: it is small and there at once. With one core it serves itself.
 
-Exit codes: 0 when it was asked to stop and every request in flight was answered; else the code of the error (see
+Exit codes of a server: 0 when it was asked to stop and every request in flight was answered; else the code of the error (see
 `windlass_core.errors`), whose reason and sentence stand in the termination message for the operator.
+Those of a run: see `windlass_core.run`.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from windlass_core.pod import RUN_PORT, RUN_SPEC_VARIABLE
 from windlass_core.processes.cores import cpu_limit, process_count
 from windlass_core.processes.crew import Crew, WorkerCrew, join
 from windlass_core.processes.supervisor import supervise
+from windlass_infer.batch.options import add_options
 
 SERVICE = "windlass-infer"
 
@@ -28,13 +30,18 @@ _log = logging.getLogger(__name__)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serve the model that WINDLASS_RUN_SPEC names until SIGTERM."""
+    """Entry point of the console script; returns the exit code."""
     parser = argparse.ArgumentParser(prog=SERVICE, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("serve", help="serve the model that WINDLASS_RUN_SPEC names until SIGTERM")
     command.add_argument("--port", type=int, default=RUN_PORT, help="port to listen on (%(default)s)")
     command.add_argument("--grpc-port", type=int, help="port to listen on for gRPC; none without it")
+    run = commands.add_parser("run", help="predict for a Dataset version or files, by options or by WINDLASS_RUN_SPEC")
+    run.add_argument("--port", type=int, default=RUN_PORT, help="port of /progress (%(default)s)")
+    add_options(run)
     options = parser.parse_args(arguments)
+    if options.command == "run":
+        return _run(options)
     log.configure(SERVICE)
     crew = join()
     try:
@@ -65,6 +72,14 @@ def _serve(port: int, grpc_port: int | None, crew: Crew) -> None:
     from windlass_infer.process import serve_model  # what a parent does not need
 
     serve_model(port, grpc_port, crew)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from windlass_core.run import main_run  # what a server does not need
+    from windlass_infer.batch.command import spec_of
+    from windlass_infer.batch.run import execute
+
+    return main_run(SERVICE, execute, port=options.port, read=lambda: spec_of(options, os.environ))
 
 
 def _leave_message(error: WindlassError) -> None:

@@ -9,32 +9,19 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal
 
 from windlass_core.errors import BadConfiguration, BadData, NotFound, Stopped
+from windlass_core.raw_files import Format as Format
+from windlass_core.raw_files import find as find
+from windlass_core.raw_files import format_of as format_of
 from windlass_core.resources.dataset import Source
-from windlass_core.store import URI_SCHEME, Entry, Store, path_of
+from windlass_core.store import URI_SCHEME, Entry, Store
 from windlass_preprocess.database import on_scratch
-
-Format = Literal["csv", "json", "parquet"]
 
 # How long a run waits for its source; the object then says so, and the operator tries again later.
 WAIT_SECONDS = 600.0
 POLL_SECONDS = 2.0
-# Beyond this a listing, and a message that speaks of it, is of no use to anybody.
-MAX_FILES = 10_000
-_GLOB_CHARACTERS = frozenset("*?[")
-_ENDINGS: dict[str, Format] = {
-    ".csv": "csv",
-    ".csv.gz": "csv",
-    ".json": "json",
-    ".jsonl": "json",
-    ".json.gz": "json",
-    ".jsonl.gz": "json",
-    ".parquet": "parquet",
-}
 
 
 @dataclass(frozen=True)
@@ -85,49 +72,6 @@ def wait_for(
     return found
 
 
-def find(store: Store, source: Source) -> list[Entry]:
-    """The files that the source names, sorted by path; none if there is none.
-
-    Raises:
-        BadConfiguration: the source names too many files, or a folder without its /.
-    """
-    path = path_of(source.uri)
-    if path.endswith("/"):
-        found = [entry for entry in store.list(path) if not _hidden(entry.path)]
-    elif _GLOB_CHARACTERS & set(path):
-        found = [entry for entry in store.list(_folder_before_glob(path)) if fnmatchcase(entry.path, path)]
-    else:
-        found = _file_at(store, path)
-    if len(found) > MAX_FILES:
-        raise BadConfiguration(f"{source.uri} names {len(found):,} files; a Dataset is made from {MAX_FILES:,} at most")
-    return sorted(found, key=lambda entry: entry.path)
-
-
-def _file_at(store: Store, path: str) -> list[Entry]:
-    try:
-        return [store.head(path)]
-    except NotFound:
-        if next(store.list(path), None) is None:
-            return []
-        raise BadConfiguration(f"{URI_SCHEME}{path} is a folder; name it with a / at its end: {URI_SCHEME}{path}/") from None
-
-
-def format_of(source: Source, files: list[Entry]) -> Format:
-    """The one format of all files.
-
-    Raises:
-        BadConfiguration: no format was given, and the names do not tell one.
-    """
-    if source.format != "auto":
-        return source.format
-    formats = {_format_of_name(entry.path) for entry in files}
-    if len(formats) == 1 and (only := formats.pop()) is not None:
-        return only
-    odd = next((entry.path for entry in files if _format_of_name(entry.path) is None), None)
-    why = f"the name {odd} does not tell its format" if odd else f"the files at {source.uri} are of several formats"
-    raise BadConfiguration(f"{why}; set spec.source.format, or name one kind of file ({', '.join(sorted(_ENDINGS))})")
-
-
 def copy(store: Store, files: list[Entry], folder: Path, *, check_stop: Callable[[], None]) -> list[SourceFile]:
     """Copy the files into `folder`, in order.
 
@@ -156,21 +100,3 @@ def copy(store: Store, files: list[Entry], folder: Path, *, check_stop: Callable
 def _local_name(number: int, path: str) -> str:
     """A name that no disk finds too long and in which DuckDB sees no pattern; its ending tells whether it is compressed."""
     return f"{number:05}.gz" if path.lower().endswith(".gz") else f"{number:05}"
-
-
-def _folder_before_glob(path: str) -> str:
-    first = next(at for at, character in enumerate(path) if character in _GLOB_CHARACTERS)
-    folder, slash, _ = path[:first].rpartition("/")
-    if not slash:
-        raise BadConfiguration(f"{URI_SCHEME}{path}: a glob must begin with a folder, for example {URI_SCHEME}raw/*.csv")
-    return folder
-
-
-def _hidden(path: str) -> bool:
-    """Whether other tools would leave it out: _SUCCESS, .DS_Store and the like."""
-    return path.rsplit("/", 1)[-1].startswith(("_", "."))
-
-
-def _format_of_name(path: str) -> Format | None:
-    name = path.lower()
-    return next((format_ for ending, format_ in _ENDINGS.items() if name.endswith(ending)), None)

@@ -41,7 +41,7 @@ def columns_of_csv(body: bytes, types: Mapping[str, str]) -> dict[str, list[Any]
         if len(line) != len(header):
             raise BadRequest(f"row {number} (counted from 0) has {len(line)} fields, but the header has {len(header)}")
     by_name = dict(zip(header, zip(*lines, strict=True), strict=True))
-    return {name: _values(name, by_name[name], kind) for name, kind in types.items()}
+    return {name: values_of_texts(name, by_name[name], kind) for name, kind in types.items()}
 
 
 def _rows(body: bytes) -> list[list[str]]:
@@ -64,7 +64,8 @@ def _check_header(header: Sequence[str], types: Mapping[str, str]) -> None:
         raise BadRequest(f"the header of the table has the column {shown(unknown[0])}, which is none that this model takes")
 
 
-def _values(name: str, fields: Sequence[str], kind: str) -> list[Any]:
+def values_of_texts(name: str, fields: Sequence[str], kind: str) -> list[Any]:
+    """The values of a column of type `kind`; an empty text is no value. Raises BadData, naming row and column."""
     convert = _CONVERSIONS[kind]
     values: list[Any] = []
     for number, field in enumerate(fields):
