@@ -22,8 +22,8 @@ CONNECTIONS = 16
 PARTS = 10
 START_LIMIT_SECONDS = 1.0
 MEMORY_LIMIT_BYTES = 150_000_000
-# What comes after the first part, when all that is made once has been made.
-GROWTH_LIMIT_BYTES = 2_000_000
+# After the first part, when all that is made once has been made: so much may wait for the garbage collector between two runs.
+GROWTH_LIMIT_BYTES = 10_000_000
 STARTS = 5
 
 
