@@ -12,11 +12,13 @@ from windlass_infer.bodies.choice import taken_types
 from windlass_infer.bodies.compression import OFFERED
 from windlass_infer.bodies.npy import NPY_TYPE
 from windlass_infer.bodies.table import CSV_TYPE
-from windlass_infer.datatypes import DATATYPES
+from windlass_infer.datatypes import DATATYPES, NUMERIC
+from windlass_infer.engine import TensorSignature
 from windlass_infer.examples import Example, infer_examples, predict_examples
 from windlass_infer.openapi_rows import answer_schema, row_schema, row_sentence
 from windlass_infer.predictor import Predictor
 from windlass_infer.protocol import BINARY_TYPE, HEADER_LENGTH, JSON_TYPE
+from windlass_infer.tabular import TabularPredictor
 
 _TENSOR_PROPERTIES: dict[str, Any] = {
     "name": {"type": "string"},
@@ -105,6 +107,7 @@ def _predict(predictor: Predictor, path: str) -> dict[str, Any]:
 
 def _infer(predictor: Predictor, path: str) -> dict[str, Any]:
     tensor = {"type": "object", "properties": _TENSOR_PROPERTIES, "required": ["name", "datatype", "shape"]}
+    given = [_input_schema(predictor, signature) for signature in predictor.inputs]
     wanted = {
         "type": "object",
         "properties": {
@@ -118,7 +121,12 @@ def _infer(predictor: Predictor, path: str) -> dict[str, Any]:
         "properties": {
             "id": {"type": "string", "description": "Echoed in the answer."},
             "parameters": {"type": "object", "properties": _REQUEST_PARAMETERS},
-            "inputs": {"type": "array", "minItems": 1, "items": tensor},
+            "inputs": {
+                "type": "array",
+                "items": given[0] if len(given) == 1 else {"oneOf": given},
+                "minItems": len(given),
+                "maxItems": len(given),
+            },
             "outputs": {"type": "array", "items": wanted},
         },
         "required": ["inputs"],
@@ -151,6 +159,17 @@ def _infer(predictor: Predictor, path: str) -> dict[str, Any]:
         **_asked(predictor, path, request, infer_examples(predictor)),
         "responses": _responses(answer, _V2_ERROR, JSON_TYPE, npy=False),
     }
+
+
+def _input_schema(predictor: Predictor, signature: TensorSignature) -> dict[str, Any]:
+    """One input of the protocol: columns of numbers take every width of them."""
+    widths = isinstance(predictor, TabularPredictor) and signature.datatype in NUMERIC
+    properties = _TENSOR_PROPERTIES | {
+        "name": {"const": signature.name},
+        "datatype": {"enum": sorted(NUMERIC) if widths else [signature.datatype]},
+        "shape": {"type": "array", "items": {"type": "integer", "minimum": 1}, "description": str(signature)},
+    }
+    return {"type": "object", "properties": properties, "required": ["name", "datatype", "shape"]}
 
 
 def _asked(predictor: Predictor, path: str, request: dict[str, Any], examples: Sequence[Example]) -> dict[str, Any]:

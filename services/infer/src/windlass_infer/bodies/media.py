@@ -4,13 +4,15 @@ Pure. Whatever a header holds, the answer is a value: what cannot be understood 
 case, as ASGI gives them. Source: RFC 9110, sections 8.3, 8.4 and 12.5.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 Headers = Mapping[bytes, bytes]
 
 # Headers beyond this are not looked at: nobody needs them, and taking them apart takes time.
 _MAX_HEADER_CHARACTERS = 1024
+_HEADERS_KEPT = 256
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class MediaType:
 
 def content_type(headers: Headers) -> MediaType | None:
     """What the body says it is; None where it says nothing."""
-    return next(_listed(headers, b"content-type"), None)
+    return next(iter(_listed(headers, b"content-type")), None)
 
 
 def accepted(headers: Headers, name: str) -> MediaType | None:
@@ -45,12 +47,21 @@ def preferred_coding(headers: Headers, offered: Sequence[str]) -> str | None:
     return best if qualities.get(best, 0.0) > 0 else None
 
 
-def _listed(headers: Headers, key: bytes) -> Iterator[MediaType]:
-    for part in headers.get(key, b"")[:_MAX_HEADER_CHARACTERS].decode("latin-1").split(","):
+def _listed(headers: Headers, key: bytes) -> tuple[MediaType, ...]:
+    value = headers.get(key)
+    return _taken_apart(value[:_MAX_HEADER_CHARACTERS]) if value else ()
+
+
+# Clients send the same few headers with every request, and taking one apart costs more than reading a small body.
+@lru_cache(maxsize=_HEADERS_KEPT)
+def _taken_apart(value: bytes) -> tuple[MediaType, ...]:
+    found = []
+    for part in value.decode("latin-1").split(","):
         name, *rest = part.split(";")
         if name := name.strip().lower():
             pairs = (parameter.partition("=") for parameter in rest)
-            yield MediaType(name, {key.strip().lower(): value.strip().strip('"') for key, _, value in pairs})
+            found.append(MediaType(name, {key.strip().lower(): text.strip().strip('"') for key, _, text in pairs}))
+    return tuple(found)
 
 
 def _quality(entry: MediaType) -> float:
