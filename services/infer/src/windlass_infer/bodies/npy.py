@@ -8,6 +8,7 @@ import ast
 import math
 import re
 import struct
+from functools import lru_cache
 from io import BytesIO
 from typing import Any
 
@@ -22,6 +23,8 @@ NPY_TYPE = "application/x-npy"
 
 # numpy's own headers have 118 bytes, or a little more; beyond this is no header of one array of numbers.
 _MAX_HEADER_BYTES = 1024
+_HEADERS_KEPT = 256
+_NOT_WRITTEN_SO = "the header of the .npy body is not one that numpy.save writes"
 _MAGIC = b"\x93NUMPY"
 # Where the length of the header stands, and how, by the version.
 _AT = len(_MAGIC) + 2
@@ -66,16 +69,22 @@ def _header(body: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
         raise BadRequest("the body is no .npy file of version 1.0 or 2.0, as numpy.save writes it")
     start = _AT + length.size
     [size] = length.unpack_from(body, _AT)
+    if size > _MAX_HEADER_BYTES:
+        raise BadRequest(_NOT_WRITTEN_SO)
+    return *_described(body[start : start + size]), start + size
+
+
+# A client sends the same header with every array of the same shape; taking it apart costs more than all the rest.
+@lru_cache(maxsize=_HEADERS_KEPT)
+def _described(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     try:
-        if size > _MAX_HEADER_BYTES:
-            raise ValueError
-        said = ast.literal_eval(body[start : start + size].decode("latin-1"))
+        said = ast.literal_eval(header.decode("latin-1"))
         shape, fortran_order, description = (said[key] for key in ("shape", "fortran_order", "descr"))
     # What a parser of Python raises for what is none is not only SyntaxError; one that parses may be no mapping.
     except (ValueError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError, Warning):
-        raise BadRequest("the header of the .npy body is not one that numpy.save writes") from None
+        raise BadRequest(_NOT_WRITTEN_SO) from None
     if not isinstance(shape, tuple) or any(type(one) is not int or one < 0 for one in shape):
         raise BadRequest(f"the .npy body says the shape {shown(shape)}, which no array has")
     if not isinstance(description, str) or not _NUMBERS.fullmatch(description):
         raise BadRequest(f"the .npy body holds {shown(description)}; it must hold numbers or truth values")
-    return shape, bool(fortran_order), np.dtype(description), start + size
+    return shape, bool(fortran_order), np.dtype(description)
