@@ -19,7 +19,7 @@ REQUEST_ID_MAX_LENGTH = 128
 
 ACCESS_LOG_VARIABLE = "WINDLASS_ACCESS_LOG_EVERY"
 # A line takes 25 us, as long as the whole of a small request; one of a thousand costs nothing, and is one a second at the rates
-# where it matters. Failures are all logged.
+# where it matters. Failures are all logged, but refusals for too much load only so: they must cost less than answers.
 LOGGED_EVERY = 1000
 
 REQUEST_SECONDS = Histogram(
@@ -40,7 +40,7 @@ _log = logging.getLogger("windlass_core.serving")
 
 
 class LogSample:
-    """Which successful requests are logged: one of so many, so that the log shows who asks and how long it takes."""
+    """Which requests are logged that did not fail: one of so many, so that the log shows what is asked and how long it takes."""
 
     def __init__(self, every: int) -> None:
         self._every = every
@@ -107,7 +107,11 @@ def observe(method: str, path: str, route: str, status: int | None, seconds: flo
         child = _children[key] = REQUEST_SECONDS.labels(*key)
     child.observe(seconds)
     level = logging.INFO
-    if status is not None and status < HTTPStatus.BAD_REQUEST and not _SAMPLE.takes():
+    if (
+        status is not None
+        and (status < HTTPStatus.BAD_REQUEST or status == HTTPStatus.TOO_MANY_REQUESTS)
+        and not _SAMPLE.takes()
+    ):
         level = logging.DEBUG
     if _log.isEnabledFor(level):
         fields = {"method": method, "path": path, "status": label, "seconds": round(seconds, 6)}
