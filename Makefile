@@ -123,6 +123,9 @@ $(VENV)/.made: constraints.txt
 	@$(IN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
 	@touch $@
 
+# In a variable, because a comma would end an argument of `call`.
+EDITABLE := operator services/core[store,serving] services/preprocess[run] services/train services/infer[telemetry]
+
 # Packages that a killed installer left half there pass for installed ones, so the next one installs all of them again.
 define install
 @again=$$(test ! -e $(VENV)/.unfinished || echo --reinstall); touch $(VENV)/.unfinished; \
@@ -137,5 +140,4 @@ $(VENV)/.quickstart: $(VENV)/.made pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt $(addsuffix /pyproject.toml,$(PACKAGES))
 	@echo "==> Installing what checks and tests need into $(VENV) (torch among it: 4.7 GB, about a minute)"
-	$(call install,--group dev --editable operator --editable "services/core[store,serving]" \
-	  --editable "services/preprocess[run]" --editable services/train --editable "services/infer[telemetry]")
+	$(call install,--group dev $(foreach package,$(EDITABLE),--editable "$(package)"))
