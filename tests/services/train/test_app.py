@@ -1,5 +1,7 @@
 """The API over runs and models: what it lists, and that it is light."""
 
+import json
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -62,17 +64,43 @@ def publish(store: Store, folder: Path, uid: str, accuracy: float, **spec: Any) 
     return registry.publish("digits", number, owner=uid, folder=folder, content=content).reference.version
 
 
-def test_runs_are_listed_newest_first_with_how_they_ended(client: httpx.Client, store: Store) -> None:
-    assert client.get(f"{ROOT}/runs").json() == []
+def test_runs_are_listed_with_how_they_ended(client: httpx.Client, store: Store) -> None:
+    assert client.get(f"{ROOT}/runs").json() == {"runs": []}
     describe(store, "first").conclude(RunResult(outcome="Failed", reason="LossDiverged", message="why"))
     describe(store, "second")
     store.write("runs/other/uid/checkpoints/step-1/model", b"a try that died before it said what it was")
-    listed = client.get(f"{ROOT}/runs").json()
-    assert [run["description"]["uid"] for run in listed] == ["second", "first"]
-    assert listed[0]["description"]["spec"]["model"]["recipe"] == "mlp"
-    assert "result" not in listed[0]
-    assert listed[1]["result"]["reason"] == "LossDiverged"
-    assert client.get(f"{ROOT}/runs/train-digits/first").json() == listed[1]
+    listed = client.get(f"{ROOT}/runs").json()["runs"]
+    assert [run["description"]["uid"] for run in listed] == ["first", "second"]
+    assert listed[1]["description"]["spec"]["model"]["recipe"] == "mlp"
+    assert "result" not in listed[1]
+    assert listed[0]["result"]["reason"] == "LossDiverged"
+    assert client.get(f"{ROOT}/runs/train-digits/first").json() == listed[0]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 5, 100])
+def test_runs_come_in_pages_that_hold_each_once(limit: int, client: httpx.Client, store: Store) -> None:
+    made = [(job, uid) for job in ("a", "a-b", "b") for uid in ("1", "2")]
+    for job, uid in made:
+        RunFolder(store, job, uid).describe(training_run(DATASET, uid=uid).model_copy(update={"name": job}))
+    seen, after = [], {}
+    while after is not None:
+        page = client.get(f"{ROOT}/runs", params={"limit": limit, **after}).json()
+        assert len(page["runs"]) <= limit
+        seen += [(run["description"]["job"], run["description"]["uid"]) for run in page["runs"]]
+        after = {"after": page["next"]} if "next" in page else None
+    assert seen == made
+
+
+def test_a_run_of_a_later_release_is_listed_and_one_that_cannot_be_read_left_out(client: httpx.Client, store: Store) -> None:
+    describe(store, "later")
+    text = json.loads(store.read("runs/train-digits/later/run.json"))
+    text["spec"]["warp"] = text["spec"]["model"]["speed"] = 9
+    store.write("runs/train-digits/later/run.json", json.dumps(text).encode())
+    store.write("runs/train-digits/torn/run.json", b"{")
+    (listed,) = client.get(f"{ROOT}/runs").json()["runs"]
+    assert (listed["description"]["spec"]["warp"], listed["description"]["spec"]["model"]["speed"]) == (9, 9)
+    alone = client.get(f"{ROOT}/runs/train-digits/torn")
+    assert (alone.status_code, alone.json()["reason"]) == (422, "BadData")
 
 
 def test_figures_of_a_run_come_in_pages(client: httpx.Client, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,6 +145,7 @@ def test_versions_are_listed_and_compared(client: httpx.Client, store: Store, tm
     assert [version["version"]["version"] for version in versions] == [1, 2]
     assert client.get(f"{ROOT}/models/digits/versions/2").json() == versions[1]
     assert versions[1]["content"]["metrics"] == {"accuracy": 0.95}
+    assert client.get(f"{ROOT}/models/digits/versions", params={"limit": 1}).json() == versions[1:]
     comparison = client.get(f"{ROOT}/models/digits/compare", params={"versions": [2, 1]}).json()
     assert comparison == {
         "versions": [2, 1],
@@ -137,6 +166,9 @@ def test_versions_are_listed_and_compared(client: httpx.Client, store: Store, tm
         pytest.param("/models/digits/compare?versions=1&versions=2", 404, "NotFound", id="comparing what is not there"),
         pytest.param("/models/digits/compare?versions=1", 400, "BadRequest", id="comparing one version"),
         pytest.param("/models/digits/versions/zero", 400, "BadRequest", id="a version that is no number"),
+        pytest.param("/runs?limit=101", 400, "BadRequest", id="a page of too many runs"),
+        pytest.param("/runs?after=job", 400, "BadRequest", id="a place in the list that is none"),
+        pytest.param("/models/digits/versions?limit=51", 400, "BadRequest", id="too many versions at once"),
         pytest.param("/runs/Upper/uid", 400, "BadRequest", id="a name that is none"),
         pytest.param("/runs/job/..%2F..%2Fraw", 404, "NotFound", id="a path out of the folder"),
         pytest.param("/runs/job/uid/metrics?after=-1", 400, "BadRequest", id="a step below zero"),
@@ -146,6 +178,16 @@ def test_a_wrong_request_says_what_is_wrong(client: httpx.Client, path: str, sta
     answer = client.get(ROOT + path)
     assert answer.status_code == status
     assert answer.json()["reason"] == reason
+
+
+def test_a_port_that_is_taken_is_told_in_one_line() -> None:
+    with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as taken:
+        port = taken.getsockname()[1]
+        command = [sys.executable, "-m", "windlass_train", "serve", "--port", str(port)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert json.loads(line)["message"].startswith(f"port {port} cannot be listened on: Address already in use")
 
 
 def test_the_api_needs_neither_torch_nor_arrow() -> None:

@@ -6,7 +6,7 @@ import pytest
 from training_runs import training_run
 
 from windlass_core.contracts import RunResult, VersionReference
-from windlass_core.errors import NotFound, Unavailable
+from windlass_core.errors import BadData, NotFound, Unavailable
 from windlass_core.store import Store
 from windlass_train.curve import Curve
 from windlass_train.pace import Agreed
@@ -105,9 +105,17 @@ def test_a_run_says_what_it_is_once_and_how_it_ended(store: Store) -> None:
     started = folder.description().started_at
     folder.describe(run)
     assert folder.description().started_at == started
-    assert folder.description().spec == run.spec
+    assert folder.description().spec == run.spec.to_json()
     assert folder.result() is None
     result = RunResult(outcome="Failed", reason="LossDiverged", message="why")
     folder.conclude(result)
     assert folder.result() == result
     assert [(found.job, found.uid) for found in run_folders(store)] == [(run.name, "uid-7")]
+
+
+@pytest.mark.parametrize("name", ["run.json", "result.json"])
+def test_what_cannot_be_read_is_named(name: str, store: Store) -> None:
+    store.write(f"runs/job/uid/{name}", b"{}")
+    folder = RunFolder(store, "job", "uid")
+    with pytest.raises(BadData, match=f"runs/job/uid/{name} cannot be read by this release: Field required"):
+        _ = folder.description() if name == "run.json" else folder.result()

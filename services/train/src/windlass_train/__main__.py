@@ -5,17 +5,20 @@ import logging
 import os
 import sys
 
+from windlass_core.pod import RUN_PORT
+
 
 def main() -> None:
     """Entry point of the console script."""
     parser = argparse.ArgumentParser(prog="windlass-train", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("run", help="do this pod's part of the run in WINDLASS_RUN_SPEC")
-    commands.add_parser("serve", help="serve the API over runs and models")
-    command = parser.parse_args().command
-    if command == "run":
+    serve = commands.add_parser("serve", help="serve the API over runs and models")
+    serve.add_argument("--port", type=int, default=RUN_PORT, help="port to listen on (%(default)s)")
+    options = parser.parse_args()
+    if options.command == "run":
         _end(_run())
-    _serve()
+    sys.exit(_serve(options.port))
 
 
 def _run() -> int:
@@ -44,13 +47,19 @@ def _end(code: int) -> None:
     os._exit(code)
 
 
-def _serve() -> None:
+def _serve(port: int) -> int:
     from windlass_core import log
+    from windlass_core.errors import WindlassError
     from windlass_core.server import serve
     from windlass_train.app import create
 
     log.configure("train")
-    serve(create())
+    try:
+        serve(create(), port)
+    except WindlassError as error:
+        logging.getLogger(__name__).error("%s", error.message, extra={"reason": error.reason})
+        return error.exit_code
+    return 0
 
 
 if __name__ == "__main__":

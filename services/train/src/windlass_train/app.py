@@ -5,6 +5,7 @@ Reads the store alone, and imports neither torch nor the trainer, so that it sta
 
 import functools
 import itertools
+import logging
 from collections.abc import Callable
 from typing import Annotated
 
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from windlass_core.contracts import RunResult, VersionReference
-from windlass_core.errors import NotFound
+from windlass_core.errors import BadData, NotFound
 from windlass_core.manifests import ModelContent
 from windlass_core.registry import Registry
 from windlass_core.serving import create_app
@@ -21,6 +22,10 @@ from windlass_core.store import Store
 from windlass_train.compare import Comparison, compare
 from windlass_train.runs import MetricPoint, RunDescription, RunFolder, run_folders
 
+# Runs in one answer: each costs two requests to the store, a second in all where the store is far.
+PAGE_LIMIT = 100
+# The newest versions of a model in one answer; each costs two requests.
+VERSIONS_LISTED = 50
 # Points in one answer, about 1.5 MB; a run keeps some thousands.
 MOST_POINTS = 10_000
 # Versions of one model in one comparison; more do not fit beside one another.
@@ -32,7 +37,14 @@ STORES_KEPT = 128
 NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 Name = Annotated[str, Path(pattern=NAME_PATTERN)]
 Uid = Annotated[str, Path(pattern=r"^[-A-Za-z0-9]{1,64}$", description="Unique id of the TrainingJob.")]
+Job = Annotated[str, Path(pattern=NAME_PATTERN, description="Name of the TrainingJob.")]
+RunPlace = Annotated[
+    str | None,
+    Query(pattern=r"^[-a-z0-9]{1,63}/[-A-Za-z0-9]{1,64}$", description="Only runs behind it: `next` of the page before."),
+]
 OpenStore = Callable[[str], Store]
+
+log = logging.getLogger(__name__)
 
 
 class Body(BaseModel):
@@ -46,6 +58,13 @@ class Run(Body):
 
     description: RunDescription
     result: RunResult | None = None
+
+
+class Runs(Body):
+    """A page of runs, in the order of their jobs' names and their uids."""
+
+    runs: list[Run]
+    next: str | None = Field(default=None, description="Give it as `after` to get the next page.")
 
 
 class Metrics(Body):
@@ -84,17 +103,20 @@ def create(open_store: OpenStore = _open_store) -> FastAPI:
 def _runs(open_store: OpenStore) -> APIRouter:
     router = APIRouter()
 
-    @router.get("", summary="All runs, newest first", response_model_exclude_none=True)
-    def runs(namespace: Name) -> list[Run]:
-        found = (_described(folder) for folder in run_folders(open_store(namespace)))
-        return sorted((run for run in found if run), key=lambda run: run.description.started_at, reverse=True)
+    @router.get("", summary="Runs, by job", response_model_exclude_none=True)
+    def runs(namespace: Name, after: RunPlace = None, limit: Annotated[int, Query(ge=1, le=PAGE_LIMIT)] = PAGE_LIMIT) -> Runs:
+        job, _, uid = (after or "").partition("/")
+        page = list(itertools.islice(run_folders(open_store(namespace), after=(job, uid)), limit + 1))
+        described = (_described(folder) for folder in page[:limit])
+        last = page[limit - 1] if len(page) > limit else None
+        return Runs(runs=[run for run in described if run], next=f"{last.job}/{last.uid}" if last else None)
 
     @router.get("/{job}/{uid}", summary="One run", response_model_exclude_none=True)
-    def run(namespace: Name, job: Name, uid: Uid) -> Run:
+    def run(namespace: Name, job: Job, uid: Uid) -> Run:
         return _existing(RunFolder(open_store(namespace), job, uid))
 
     @router.get("/{job}/{uid}/metrics", summary="Figures of a run over time", response_model_exclude_none=True)
-    def metrics(namespace: Name, job: Name, uid: Uid, after: Annotated[int, Query(ge=0)] = 0) -> Metrics:
+    def metrics(namespace: Name, job: Job, uid: Uid, after: Annotated[int, Query(ge=0)] = 0) -> Metrics:
         """Points of steps beyond `after`."""
         folder = RunFolder(open_store(namespace), job, uid)
         _existing(folder)
@@ -110,10 +132,13 @@ def _models(open_store: OpenStore) -> APIRouter:
     def models(namespace: Name) -> list[str]:
         return Registry(open_store(namespace), "models").names()
 
-    @router.get("/{model}/versions", summary="Versions of a model, oldest first", response_model_exclude_none=True)
-    def versions(namespace: Name, model: Name) -> list[Version]:
+    @router.get("/{model}/versions", summary="The newest versions of a model", response_model_exclude_none=True)
+    def versions(
+        namespace: Name, model: Name, limit: Annotated[int, Query(ge=1, le=VERSIONS_LISTED)] = VERSIONS_LISTED
+    ) -> list[Version]:
+        """Oldest first."""
         registry = Registry(open_store(namespace), "models")
-        return [_version(registry, model, number) for number in registry.versions(model)]
+        return [_version(registry, model, number) for number in registry.versions(model, newest=limit)]
 
     @router.get("/{model}/versions/{number}", summary="One version", response_model_exclude_none=True)
     def version(namespace: Name, model: Name, number: Annotated[int, Path(ge=1)]) -> Version:
@@ -135,6 +160,9 @@ def _described(folder: RunFolder) -> Run | None:
         return _existing(folder)
     except NotFound:
         return None  # a run that is being deleted, or whose first try died before it began
+    except BadData as error:
+        log.warning("a run is left out of the list: %s", error.message)
+        return None
 
 
 def _existing(folder: RunFolder) -> Run:

@@ -12,17 +12,17 @@ that the API, which reads these folders, stays light.
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
 from windlass_core.contracts import RunResult, TrainRun, VersionReference
-from windlass_core.errors import Conflict, NotFound
-from windlass_core.resources.training_job import TrainingJobSpec
+from windlass_core.errors import BadData, Conflict, NotFound
 from windlass_core.store import Store
 
 ROOT = "runs"
+ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 class RunModel(BaseModel):
@@ -37,7 +37,8 @@ class RunDescription(RunModel):
     job: str
     uid: str
     dataset: VersionReference
-    spec: TrainingJobSpec
+    # Not as the model of it, which refuses what it does not know: an older release must list the runs of a newer one.
+    spec: dict[str, Any]
     started_at: datetime
 
 
@@ -70,7 +71,7 @@ class RunFolder:
     def describe(self, run: TrainRun) -> None:
         """Say what the run is, unless an earlier try has."""
         description = RunDescription(
-            job=run.name, uid=run.uid, dataset=run.dataset, spec=run.spec, started_at=datetime.now(UTC)
+            job=run.name, uid=run.uid, dataset=run.dataset, spec=run.spec.to_json(), started_at=datetime.now(UTC)
         )
         try:
             self._store.create(f"{self._path}/run.json", description.model_dump_json(by_alias=True, exclude_none=True).encode())
@@ -78,17 +79,17 @@ class RunFolder:
             return
 
     def description(self) -> RunDescription:
-        """What the run is. Raises NotFound."""
-        return RunDescription.model_validate_json(self._store.read(f"{self._path}/run.json"))
+        """What the run is. Raises NotFound, and BadData when this release cannot read it."""
+        return self._read("run.json", RunDescription)
 
     def conclude(self, result: RunResult) -> None:
         """Say how the run ended."""
         self._store.write(f"{self._path}/result.json", result.to_json_text().encode())
 
     def result(self) -> RunResult | None:
-        """How the run ended, or None while it has not."""
+        """How the run ended, or None while it has not. Raises BadData when this release cannot read it."""
         try:
-            return RunResult.model_validate_json(self._store.read(f"{self._path}/result.json"))
+            return self._read("result.json", RunResult)
         except NotFound:
             return None
 
@@ -112,6 +113,13 @@ class RunFolder:
                 if point.step > after:
                     yield point
 
+    def _read(self, name: str, model: type[ModelT]) -> ModelT:
+        path = f"{self._path}/{name}"
+        try:
+            return model.model_validate_json(self._store.read(path))
+        except ValidationError as error:
+            raise BadData(f"{path} cannot be read by this release: {error.errors()[0]['msg']}") from error
+
     def _read_part(self, first_step: int) -> bytes:
         try:
             return self._store.read(self._part_path(first_step))
@@ -127,6 +135,8 @@ class RunFolder:
         return f"{self._path}/metrics/{first_step}.jsonl"
 
 
-def run_folders(store: Store) -> list[RunFolder]:
-    """The folders of all runs of a namespace, by job."""
-    return [RunFolder(store, job, uid) for job in store.folders(ROOT) for uid in store.folders(f"{ROOT}/{job}")]
+def run_folders(store: Store, *, after: tuple[str, str] = ("", "")) -> Iterator[RunFolder]:
+    """The folders of the runs of a namespace by job and uid, from behind those of `after` on; costs a request for each job."""
+    for job in store.folders(ROOT):
+        if job >= after[0]:
+            yield from (RunFolder(store, job, uid) for uid in store.folders(f"{ROOT}/{job}") if (job, uid) > after)
