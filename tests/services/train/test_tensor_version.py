@@ -1,16 +1,19 @@
 """Any module becomes a version that is asked by its tensors: of any datatype, number and shape, with free rows."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._inductor import aoti_load_package
 
 from windlass_core.errors import BadData
 from windlass_core.manifests import ImageDescription, Manifest
 from windlass_core.store import Store
+from windlass_train import ahead
 from windlass_train.tensor_version import publish_tensor_version
 
 pytestmark = pytest.mark.timeout(180)  # the exporters import for seconds, once
@@ -67,6 +70,33 @@ def test_a_module_becomes_a_version_with_all_formats_and_the_answers_to_its_exam
             expected = module(*inputs.values())
         np.testing.assert_allclose(scores, expected[0].numpy(), atol=1e-5)
         np.testing.assert_array_equal(best, expected[1].numpy())
+
+
+def test_a_module_is_compiled_ahead_and_one_that_cannot_be_says_why(
+    store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    rows = {"x": torch.rand(3, 2)}
+    module = nn.Linear(2, 1)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    version = publish_tensor_version(store, "small", module, rows, ["y"], owner="compiled", ahead=True)
+    content = version.manifest.model
+    assert content is not None
+    assert content.formats["aot-inductor"] == "model.aot.pt2"
+    program = aoti_load_package(version.download("model.aot.pt2", tmp_path / "model.aot.pt2"))
+    for count in (1, 3):
+        torch.testing.assert_close(program(rows["x"][:count]), module(rows["x"][:count]).detach())
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("No working C++ compiler found")
+
+    monkeypatch.setattr(ahead, "aoti_compile_and_package", fail)
+    version = publish_tensor_version(store, "small", module, rows, ["y"], owner="not compiled", ahead=True)
+    content = version.manifest.model
+    assert content is not None
+    assert "aot-inductor" not in content.formats
+    [omitted] = content.omitted
+    assert (omitted.format, omitted.reason) == ("aot-inductor", "CompileFailed")
+    assert "(No working C++ compiler found); it needs g++" in omitted.message
 
 
 def test_an_owner_never_gets_two_versions(store: Store) -> None:

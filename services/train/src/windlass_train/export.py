@@ -27,10 +27,11 @@ from torch.export import Dim, ExportedProgram
 
 from windlass_core.manifests import SAMPLE_INPUT, SAMPLE_OUTPUT, TensorDatatype, TensorDescription
 from windlass_core.resources.model import OmittedFormat
+from windlass_train.ahead import compile_ahead
 from windlass_train.snapshot import copy_weights
 
 WEIGHTS_FILE, PROGRAM_FILE, ONNX_FILE = "weights.safetensors", "model.pt2", "model.onnx"
-SAMPLE_FILE = "sample.npz"
+COMPILED_FILE, SAMPLE_FILE = "model.aot.pt2", "sample.npz"
 # Rows compared between torch and ONNX Runtime.
 SAMPLE_ROWS = 256
 # Largest difference that float32 sums in another order explain, relative to the largest output (at least 1: probabilities).
@@ -76,7 +77,9 @@ class Exported:
     sample: str
 
 
-def export(module: nn.Module, inputs: Tensors, outputs: Sequence[str], folder: Path, *, keep: Tensors) -> Exported:
+def export(
+    module: nn.Module, inputs: Tensors, outputs: Sequence[str], folder: Path, *, keep: Tensors, ahead: bool = False
+) -> Exported:
     """Write a module in all formats, ONNX only if it agrees with torch. The rows, dimension 0 of every tensor, stay free.
 
     Args:
@@ -86,6 +89,7 @@ def export(module: nn.Module, inputs: Tensors, outputs: Sequence[str], folder: P
         outputs: names of its answers, in order.
         folder: where the files go.
         keep: inputs that are stored with the version, where anyone who may read it sees them.
+        ahead: whether it is compiled for CPUs like this one, too.
 
     Raises:
         OSError: the folder's disk is full, or the like; another try may do better.
@@ -104,6 +108,10 @@ def export(module: nn.Module, inputs: Tensors, outputs: Sequence[str], folder: P
         (folder / ONNX_FILE).unlink(missing_ok=True)
     else:
         formats["onnx"] = ONNX_FILE
+    if ahead:
+        failure = compile_ahead(exported, folder / COMPILED_FILE)
+        omitted += [failure] if failure else []
+        formats |= {} if failure else {"aot-inductor": COMPILED_FILE}
     _write_sample(keep, _answers(module, keep, outputs), folder / SAMPLE_FILE)
     return Exported(
         formats=formats,

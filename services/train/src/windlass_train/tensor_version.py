@@ -29,6 +29,7 @@ def publish_tensor_version(
     metrics: Mapping[str, float] | None = None,
     limits: Mapping[str, Limits] | None = None,
     image: ImageDescription | None = None,
+    ahead: bool = False,
 ) -> PublishedVersion:
     """Make a version of the model `name` from a module; what `owner` has published before is returned as it is.
 
@@ -44,6 +45,7 @@ def publish_tensor_version(
         limits: the smallest and the largest value of inputs by name, None for no bound. A request beyond them is refused before
             the program runs, which might fail on it: indices of an embedding, for example.
         image: how pictures are scaled, where the module's one input is of pictures.
+        ahead: whether the module is compiled for CPUs like this one as well, which takes minutes and needs g++.
 
     Raises:
         BadData: the example inputs do not have the same number of rows, at least one, or a limit is of an input that is none.
@@ -62,7 +64,7 @@ def publish_tensor_version(
     number = registry.claim(name, owner)
     with tempfile.TemporaryDirectory(prefix="windlass-model-") as scratch:
         folder = Path(scratch)
-        exported = export(module, inputs, outputs, folder, keep=inputs)
+        exported = export(module, inputs, outputs, folder, keep=inputs, ahead=ahead)
         content = ModelContent(
             inputs=[_limited(described, (limits or {}).get(described.name, (None, None))) for described in exported.inputs],
             outputs=exported.outputs,
