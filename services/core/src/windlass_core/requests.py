@@ -40,7 +40,7 @@ _log = logging.getLogger("windlass_core.serving")
 
 
 class LogSample:
-    """Which requests that did not fail are logged: one of so many, so that the log shows what is asked, and how long it takes."""
+    """Which requests that did not fail are logged: one of so many, to show what is asked and how long it takes."""
 
     def __init__(self, every: int) -> None:
         self._every = every
