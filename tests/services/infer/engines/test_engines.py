@@ -2,6 +2,7 @@
 
 import gc
 import importlib.util
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -151,3 +152,10 @@ def test_batches_are_run_in_prepared_sizes(rows: int) -> None:
     assert sum(sizes) == rows
     assert set(sizes) <= set(PREPARED_ROWS)
     assert len(sizes) <= 5
+
+
+def test_a_server_imports_no_library_of_an_engine_before_it_opens_one() -> None:
+    names = ["torch", "openvino", "onnxruntime", "duckdb", "pyarrow", "onnx"]
+    script = f"import sys, windlass_infer.__main__; print([name for name in {names} if name in sys.modules])"
+    printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert printed.stdout.strip() == "[]"
