@@ -16,6 +16,8 @@ from windlass_core.serving import create_app, serve
 
 LOOPBACK = "127.0.0.1"
 DRAIN_DELAY_SECONDS = 0.5
+# Longer than a turn of the event loop on a machine that is busy.
+HANG_SECONDS = 5.0
 # Environment: a file; while it exists, processes that start end at once with the code that it holds.
 END_FILE = "CREW_POD_END_FILE"
 
@@ -69,7 +71,9 @@ def main() -> int:
     if crew.number == 0 and type(crew) is Crew:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         try:
-            return supervise([sys.executable, *sys.argv], count, listen(LOOPBACK, port), drain_delay=DRAIN_DELAY_SECONDS)
+            program = [sys.executable, *sys.argv]
+            listener = listen(LOOPBACK, port)
+            return supervise(program, count, listener, drain_delay=DRAIN_DELAY_SECONDS, hang=HANG_SECONDS)
         except WindlassError as error:
             print(error.reason, error.message, file=sys.stderr, flush=True)
             return error.exit_code

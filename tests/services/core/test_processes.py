@@ -177,6 +177,15 @@ def test_a_killed_process_costs_its_own_connections_and_comes_back(new_pod: Call
     assert before_count in pod.get("/metrics").text
 
 
+def test_a_process_that_hangs_is_replaced(new_pod: Callable[[], Pod]) -> None:
+    pod = new_pod()
+    before = pod.pids()
+    os.kill(before[0], signal.SIGSTOP)
+    until(lambda: not Path(f"/proc/{before[0]}").exists(), "it is ended")
+    until(lambda: len(pod.pids()) == COUNT, "another has taken its place")
+    assert pod.pids()[1] == before[1]
+
+
 def test_a_pod_is_ready_first_when_all_are_and_later_while_one_is(new_pod: Callable[[], Pod]) -> None:
     pod = new_pod()
     httpx.post(f"{pod.url}/not-ready/0", params={"why": "no model"}, timeout=20)

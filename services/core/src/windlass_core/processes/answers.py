@@ -8,6 +8,7 @@ from typing import Any
 
 from windlass_core.processes.samples import Merge, Snapshot
 
+PRESENT = "present"
 READY = "ready"
 METRICS = "metrics"
 ALIVE = "alive"

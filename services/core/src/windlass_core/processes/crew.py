@@ -17,7 +17,7 @@ from inspect import isawaitable
 from itertools import count
 from typing import Any
 
-from windlass_core.processes.answers import ALIVE, METRICS, READY, PodAnswers
+from windlass_core.processes.answers import ALIVE, METRICS, PRESENT, READY, PodAnswers
 from windlass_core.processes.frames import READ_BYTES, Frame, FrameReader, encode, passed_sockets
 
 # "<number> <descriptor for sockets> <descriptor for messages>", for a process that the supervisor starts.
@@ -41,7 +41,7 @@ class Crew:
     number = 0
 
     def __init__(self) -> None:
-        self._answers: dict[str, Answer] = {}
+        self._answers: dict[str, Answer] = {PRESENT: lambda _: True}
         self._pod = PodAnswers(1)
 
     def answer(self, topic: str, answer: Answer) -> None:

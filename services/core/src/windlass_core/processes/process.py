@@ -20,6 +20,7 @@ class Process:
         number: from 0; a process that takes the place of one that died has its number.
         pidfd: readable when the process has ended.
         connections: that it was given and has not told as closed.
+        heard: when it last said something, on the event loop's clock; None before it serves.
         given: number of the last connection that it was given: among equals the one that has waited longest is next.
     """
 
@@ -31,6 +32,7 @@ class Process:
     writer: asyncio.StreamWriter
     connections: int = 0
     given: int = 0
+    heard: float | None = None
 
     @classmethod
     async def start(cls, number: int, command: Sequence[str]) -> Self:

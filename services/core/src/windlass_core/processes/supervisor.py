@@ -17,7 +17,7 @@ from contextlib import suppress
 
 from windlass_core.errors import WindlassError
 from windlass_core.listening import DRAIN_DELAY_SECONDS, DRAIN_SECONDS, LINGER_SECONDS
-from windlass_core.processes.answers import PodAnswers
+from windlass_core.processes.answers import PRESENT, PodAnswers
 from windlass_core.processes.deaths import DEATH_WINDOW_SECONDS, Deaths
 from windlass_core.processes.frames import READ_BYTES, Frame, FrameReader
 from windlass_core.processes.inquiries import Inquiries
@@ -32,6 +32,10 @@ ACCEPTED_AT_ONCE = 64
 # When no process takes a connection now, it is offered again after this.
 OFFER_AGAIN_SECONDS = 0.01
 PROCESS_DIED = "ProcessDied"
+# How often each process is asked whether it is there, and after how long without a word it is taken for dead: its event loop
+# hangs, because a turn of it is never longer than the run of a large batch.
+HEARTBEAT_SECONDS = 1.0
+HANG_SECONDS = 60.0
 
 _log = logging.getLogger(__name__)
 
@@ -39,11 +43,12 @@ _log = logging.getLogger(__name__)
 class Supervisor:
     """Runs so many processes of one command on one listening socket."""
 
-    def __init__(self, command: Sequence[str], count: int, listener: socket.socket, *, drain_delay: float) -> None:
+    def __init__(self, command: Sequence[str], count: int, listener: socket.socket, *, drain_delay: float, hang: float) -> None:
         self._command = command
         self._count = count
         self._listener = listener
         self._drain_delay = drain_delay
+        self._hang = hang
         self._processes: dict[int, Process] = {}
         self._answers = PodAnswers(count)
         self._inquiries = Inquiries(self._answers)
@@ -64,6 +69,7 @@ class Supervisor:
         for number in range(self._count):
             await self._start(number)
         self._accept_on()
+        self._beat()
         await self._ended.wait()
         if self._failure:
             raise self._failure
@@ -94,6 +100,17 @@ class Supervisor:
             self._died(process, code)
         if self._stopping and not self._processes:
             self._ended.set()
+
+    def _beat(self) -> None:
+        """Ask all processes whether they are there, and end those that have not said a word for too long."""
+        now = self._loop.time()
+        for process in self._processes.values():
+            if process.heard is not None and now - process.heard > self._hang:
+                _log.error("process %d hangs", process.number, extra={"silentSeconds": round(now - process.heard)})
+                process.program.kill()
+            else:
+                process.say({"kind": "question", "id": None, "topic": PRESENT, "document": None})
+        self._loop.call_later(HEARTBEAT_SECONDS, self._beat)
 
     def _died(self, process: Process, code: int) -> None:
         how = f"by signal {-code}" if code < 0 else f"with code {code}"
@@ -181,6 +198,7 @@ class Supervisor:
                     self._heard(process, frame)
 
     def _heard(self, process: Process, frame: Frame) -> None:
+        process.heard = self._loop.time()
         if frame["kind"] == "closed":
             process.connections -= 1
         elif frame["kind"] == "ask":
@@ -194,7 +212,14 @@ class Supervisor:
         task.add_done_callback(self._tasks.discard)
 
 
-def supervise(command: Sequence[str], count: int, listener: socket.socket, *, drain_delay: float = DRAIN_DELAY_SECONDS) -> int:
+def supervise(
+    command: Sequence[str],
+    count: int,
+    listener: socket.socket,
+    *,
+    drain_delay: float = DRAIN_DELAY_SECONDS,
+    hang: float = HANG_SECONDS,
+) -> int:
     """Serve with several processes until SIGTERM, then until they have ended.
 
     Args:
@@ -202,6 +227,7 @@ def supervise(command: Sequence[str], count: int, listener: socket.socket, *, dr
         count: of processes.
         listener: that connections are accepted from; closed at the end.
         drain_delay: seconds after SIGTERM in which connections are still accepted; the processes must have the same.
+        hang: seconds without a word after which a process is killed, and started anew.
 
     Returns:
         The exit code of the pod: that of the first process that ended with another than 0, and has told why; else 0.
@@ -210,7 +236,7 @@ def supervise(command: Sequence[str], count: int, listener: socket.socket, *, dr
         WindlassError: processes died again and again.
     """
     with listener:
-        return asyncio.run(Supervisor(command, count, listener, drain_delay=drain_delay).run())
+        return asyncio.run(Supervisor(command, count, listener, drain_delay=drain_delay, hang=hang).run())
 
 
 def _exit_code(code: int) -> int:
