@@ -149,7 +149,7 @@ def test_a_client_that_stops_sending_is_answered_and_makes_room_for_another(
 ) -> None:
     headers = "".join(f"{key}: {value}\r\n" for key, value in announced(DATA).items())
     path = f"/v1/namespaces/{store.namespace}/{URL}"
-    app = create(store_environment, bodies=Bodies(at_once=1, silence=0.5))
+    app = create(store_environment, bodies=Bodies(at_once=1, window=0.5))
     with (
         BackgroundServer(app, 0, host=LOOPBACK) as server,
         socket.create_connection((LOOPBACK, server.port), timeout=10) as silent,
@@ -262,7 +262,7 @@ def test_uploads_wait_for_their_turn_and_are_told_when_it_does_not_come(
     store_environment: dict[str, str], store: Store
 ) -> None:
     path = f"/v1/namespaces/{store.namespace}/{URL}"
-    app = create(store_environment, bodies=Bodies(at_once=1, silence=30, wait=0.2))
+    app = create(store_environment, bodies=Bodies(at_once=1, window=30, wait=0.2))
     with (
         BackgroundServer(app, 0, host=LOOPBACK) as server,
         socket.create_connection((LOOPBACK, server.port), timeout=10) as holder,

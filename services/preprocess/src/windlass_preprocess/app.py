@@ -165,7 +165,7 @@ def _add_raw_routes(app: FastAPI, stores: Stores, bodies: Bodies, sweeper: Sweep
             200: {"description": "The file is whole and has replaced another."},
             201: {"description": "The file is whole.", "model": Uploaded},
             202: {"description": "The part is kept; Upload-Offset tells where the next one begins.", "model": Uploaded},
-            408: {"description": "The client stopped sending; with a digest, what came is kept."},
+            408: {"description": "The client stopped sending, or sent too slowly; with a digest, what came is kept."},
             409: {"description": "The part does not begin where the kept bytes end; Upload-Offset tells where."},
             422: {"description": "The bytes do not have the digest that was announced; nothing is kept."},
             503: {"description": "Too many uploads at once, or the store does not answer; try again."},

@@ -1,4 +1,4 @@
-"""Bodies of uploads, bounded: how many at once, and how long a client may say nothing. Knows no store."""
+"""Bodies of uploads, bounded: how many at once, and how slow a client may be. Knows no store."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,12 +12,14 @@ from windlass_core.errors import Unavailable, WindlassError
 UPLOADS_AT_ONCE = 16
 # So long others wait; then they are told, because a client hears nothing while it waits.
 WAIT_SECONDS = 120.0
-# A client that sends nothing for so long is gone, or would keep others out.
-SILENCE_SECONDS = 60.0
+# So many bytes, or the end of the body, have to come within so many seconds: a slower client is gone, or keeps others out.
+# The slowest mobile networks carry twice that.
+LEAST_BYTES = 256 * 1024
+LEAST_SECONDS = 60.0
 
 
 class BodyTimeout(WindlassError):
-    """The client stopped sending."""
+    """The client stopped sending, or sends too slowly."""
 
     http_status = 408
     default_reason = "BodyTimeout"
@@ -26,16 +28,16 @@ class BodyTimeout(WindlassError):
 class Bodies:
     """Hands out the bodies of requests."""
 
-    def __init__(self, *, at_once: int = UPLOADS_AT_ONCE, silence: float = SILENCE_SECONDS, wait: float = WAIT_SECONDS) -> None:
+    def __init__(self, *, at_once: int = UPLOADS_AT_ONCE, window: float = LEAST_SECONDS, wait: float = WAIT_SECONDS) -> None:
         """
         Args:
             at_once: bodies that are read at the same time.
-            silence: seconds that a client may send nothing.
+            window: seconds within which LEAST_BYTES of a body, or its end, have to come.
             wait: seconds that a body waits for its turn.
         """
         self._slots = asyncio.Semaphore(at_once)
         self._at_once = at_once
-        self._silence = silence
+        self._window = window
         self._wait = wait
 
     @asynccontextmanager
@@ -44,7 +46,7 @@ class Bodies:
 
         Raises:
             Unavailable: there was no room in time (reason TooManyUploads).
-            BodyTimeout: while the body is read, when the client stopped sending.
+            BodyTimeout: while the body is read, when the client stopped sending, or sends too slowly.
             ClientDisconnect: while the body is read, when the client is gone.
         """
         try:
@@ -60,13 +62,25 @@ class Bodies:
 
     async def _chunks(self, request: Request) -> AsyncIterator[bytes]:
         stream = request.stream()
+        clock = asyncio.get_running_loop().time
+        left, came = self._window, 0
         while True:
+            before = clock()  # only what is waited for the client counts, not what the store takes
             try:
-                async with asyncio.timeout(self._silence):
+                async with asyncio.timeout(left):
                     chunk = await anext(stream)
             except StopAsyncIteration:
                 return
             except TimeoutError:
-                sentence = f"nothing came for {self._silence:.0f} s; a file with a digest goes on from what was kept"
-                raise BodyTimeout(sentence) from None
+                raise BodyTimeout(self._too_slow(came)) from None
+            left, came = left - (clock() - before), came + len(chunk)
+            if came >= LEAST_BYTES:
+                left, came = self._window, 0
             yield chunk
+
+    def _too_slow(self, came: int) -> str:
+        told = f"only {came:,} bytes" if came else "nothing"
+        return (
+            f"{told} came for {self._window:.0f} s, and {LEAST_BYTES:,} bytes are the least; "
+            "a file with a digest goes on from what was kept: ask by HEAD for its Upload-Offset and send the rest"
+        )
