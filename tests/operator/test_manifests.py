@@ -63,20 +63,24 @@ def environment(manifest: Manifest) -> dict[str, Any]:
 
 VOLUME = replace(b.SETTINGS, store=replace(b.STORE, mode="volume", url="file:///var/lib/windlass/store", credentials={}))
 EVERY = [
-    pytest.param(dataset_job, "preprocess", "run", "windlass.dev/dataset", id="the pod of a Dataset"),
-    pytest.param(training_job, "trainer", "run", "windlass.dev/trainingjob", id="a worker of a run"),
-    pytest.param(deployment, "server", "serve", "windlass.dev/inferenceservice", id="the pod of a service"),
+    pytest.param(dataset_job, "preprocess", ["run"], "windlass.dev/dataset", id="the pod of a Dataset"),
+    pytest.param(training_job, "trainer", ["run"], "windlass.dev/trainingjob", id="a worker of a run"),
+    pytest.param(
+        deployment, "server", ["serve", "--grpc-port", "9000"], "windlass.dev/inferenceservice", id="the pod of a service"
+    ),
 ]
 
 
-@pytest.mark.parametrize(("make", "container", "argument", "label"), EVERY)
-def test_a_pod_is_restricted_labelled_and_told_what_to_do_by(make: Any, container: str, argument: str, label: str) -> None:
+@pytest.mark.parametrize(("make", "container", "arguments", "label"), EVERY)
+def test_a_pod_is_restricted_labelled_and_told_what_to_do_by(
+    make: Any, container: str, arguments: list[str], label: str
+) -> None:
     manifest = make()
     template = manifest["spec"]["template"]
     assert violations(template["spec"]) == []
     assert template["spec"]["automountServiceAccountToken"] is False
     assert template["spec"]["terminationGracePeriodSeconds"] > 0
-    assert (box(manifest)["name"], box(manifest)["args"]) == (container, [argument])
+    assert (box(manifest)["name"], box(manifest)["args"]) == (container, arguments)
     assert box(manifest)["securityContext"]["readOnlyRootFilesystem"] is True
     assert template["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "windlass"
     assert label in template["metadata"]["labels"]
@@ -200,9 +204,8 @@ def test_a_single_pod_can_still_be_drained() -> None:
     assert companion(DISRUPTION_BUDGET)["maxUnavailable"] == 1
 
 
-def test_the_service_answers_on_port_80() -> None:
-    (port,) = companion(SERVICE)["ports"]
-    assert (port["port"], port["targetPort"]) == (80, "http")
+def test_the_service_answers_http_on_port_80_and_grpc_on_port_9000() -> None:
+    assert [(port["port"], port["targetPort"]) for port in companion(SERVICE)["ports"]] == [(80, "http"), (9000, "grpc")]
 
 
 @pytest.mark.parametrize(
@@ -233,7 +236,7 @@ def test_the_service_answers_on_port_80() -> None:
 )
 def test_a_server_may_ask_for_names_and_go(settings: Settings, store: list[Manifest]) -> None:
     policy = companion(NETWORK_POLICY, settings)
-    assert policy["ingress"] == [{"ports": [{"protocol": "TCP", "port": 8080}]}]
+    assert policy["ingress"] == [{"ports": [{"protocol": "TCP", "port": 8080}, {"protocol": "TCP", "port": 9000}]}]
     assert policy["egress"][0] == {"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]}
     assert policy["egress"][1:] == store
 

@@ -4,6 +4,7 @@ from collections.abc import Collection
 from urllib.parse import urlsplit
 
 from windlass_core.contracts import RUN_PORT, InferServe, VersionReference
+from windlass_core.pod import GRPC_PORT
 from windlass_core.resources import API_GROUP, InferenceServiceSpec
 from windlass_core.resources.common import duration_seconds
 from windlass_operator import manifests, pod_template
@@ -45,7 +46,12 @@ def template(
     parent: Parent, spec: InferenceServiceSpec, model: VersionReference, formats: Collection[str], settings: Settings
 ) -> Manifest:
     """The pod that serves one version with these formats, labelled with the digest of all that makes it what it is."""
-    probes = {
+    container = {
+        "args": [PROGRAM.argument, "--grpc-port", str(GRPC_PORT)],
+        "ports": [
+            {"name": "http", "containerPort": RUN_PORT, "protocol": "TCP"},
+            {"name": "grpc", "containerPort": GRPC_PORT, "protocol": "TCP"},
+        ],
         # Ready means that the loaded model answered a real inference.
         "readinessProbe": _probe("/readyz", period=2, failures=3),
         "livenessProbe": _probe("/healthz", period=10, failures=6),
@@ -61,7 +67,7 @@ def template(
         settings,
         # One thread a process, and a process a core: threads of several processes on the same cores only wait for one another.
         environment=[{"name": "OMP_NUM_THREADS", "value": "1"}, *(variable.to_json() for variable in spec.env)],
-        container=probes,
+        container=container,
         spec={"tolerations": pod_template.dead_node_tolerations()},
     )
     labels = {**made["metadata"]["labels"], REVISION_LABEL: digest(made), VERSION_LABEL: str(model.version)}
@@ -116,8 +122,11 @@ def companions(parent: Parent, spec: InferenceServiceSpec, settings: Settings) -
 
 
 def _service(parent: Parent) -> Manifest:
-    port = {"name": "http", "port": SERVICE_PORT, "targetPort": "http", "protocol": "TCP", "appProtocol": "http"}
-    return _child(parent, SERVICE, {"selector": selector(parent), "ports": [port]})
+    ports = [
+        {"name": "http", "port": SERVICE_PORT, "targetPort": "http", "protocol": "TCP", "appProtocol": "http"},
+        {"name": "grpc", "port": GRPC_PORT, "targetPort": "grpc", "protocol": "TCP", "appProtocol": "kubernetes.io/h2c"},
+    ]
+    return _child(parent, SERVICE, {"selector": selector(parent), "ports": ports})
 
 
 def _autoscaler(parent: Parent, spec: InferenceServiceSpec) -> Manifest:
@@ -170,7 +179,7 @@ def _network_policy(parent: Parent, settings: Settings) -> Manifest:
     spec = {
         "podSelector": {"matchLabels": selector(parent)},
         "policyTypes": ["Ingress", "Egress"],
-        "ingress": [{"ports": [{"protocol": "TCP", "port": RUN_PORT}]}],
+        "ingress": [{"ports": [{"protocol": "TCP", "port": port} for port in (RUN_PORT, GRPC_PORT)]}],
         "egress": [dns, *_store_egress(settings.store, settings.own_namespace)],
     }
     return _child(parent, NETWORK_POLICY, spec)

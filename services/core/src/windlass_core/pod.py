@@ -6,4 +6,5 @@ TERMINATION_LOG_VARIABLE = "WINDLASS_TERMINATION_LOG"
 TERMINATION_LOG_PATH = "/dev/termination-log"
 TERMINATION_MESSAGE_BYTES = 4096  # the kubelet's limit for one container
 RUN_PORT = 8080  # /progress, /metrics, /healthz and /readyz of every pod of ours
+GRPC_PORT = 9000  # the Open Inference Protocol over gRPC, of pods that answer with a model
 RENDEZVOUS_PORT = 29400  # torch elastic's c10d store on the pod with index 0

@@ -16,6 +16,7 @@ from starlette.middleware import Middleware
 from starlette.responses import Response
 
 from windlass_core import __version__
+from windlass_core.contracts import Progress
 from windlass_core.errors import NotFound, Unavailable, WindlassError
 from windlass_core.processes.crew import Crew, WorkerCrew
 from windlass_core.serving import create_app, json_response, problem_response
@@ -115,6 +116,12 @@ def _describe_v1(app: FastAPI, service: Service) -> None:
     _add(
         app, f"/v1/models/{service.spec.name}", f"/v1/models/{_NAME}", model, "model", "The model, its columns and its classes"
     )
+
+    @app.get(
+        "/progress", tags=["health"], summary="Whether the model is loaded, and what runs it", response_model_exclude_none=True
+    )
+    async def progress() -> Progress:
+        return describing.progress(service)
 
 
 def _describe_v2(app: FastAPI, service: Service, administration: Administration) -> None:

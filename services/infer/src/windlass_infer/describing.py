@@ -3,8 +3,10 @@
 Pure: reads the service's table. Knows no HTTP framework; `app.py` serves what is made here.
 """
 
+from datetime import UTC, datetime
 from typing import Any
 
+from windlass_core.contracts import Progress
 from windlass_core.errors import NotFound
 from windlass_infer import statistics
 from windlass_infer.engine import TensorSignature
@@ -13,6 +15,17 @@ from windlass_infer.schemas import ColumnAnswer, IndexAnswer, ModelAnswer, Model
 from windlass_infer.service import Service
 from windlass_infer.table import State
 from windlass_infer.tabular import TabularPredictor
+
+
+def progress(service: Service) -> Progress:
+    """Whether the model of the spec is loaded, and what runs it: what the operator asks of a pod."""
+    serving = service.loaded
+    return Progress(
+        phase="Serving" if serving else "Loading",
+        message=service.why_not_ready() or "",
+        engine=serving.variant if serving else None,
+        at=datetime.now(UTC),
+    )
 
 
 def model_answer(service: Service, name: str) -> ModelAnswer:
