@@ -1,41 +1,20 @@
 """Moving an alias rolls a service to another version and back, and no request of a client in the cluster fails."""
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+import steady_client
 from kube import KubectlError, Namespace, Upload, eventually
 from objects import dataset, inference_service, training_job
 
-# Runs in a pod beside the service, as a client in the cluster does: a new connection every few requests, so that it meets every
-# change of endpoints. It prints one JSON line a second and never stops by itself.
-CLIENT = """
-import http.client, json, time
-answers, failures, last = {}, [], time.monotonic()
-body = json.dumps({"instances": [[0] * 64]})
-while True:
-    connection = http.client.HTTPConnection("digits", timeout=20)
-    for _ in range(5):
-        try:
-            connection.request("POST", "/v1/models/digits:predict", body, {"Content-Type": "application/json"})
-            answer = connection.getresponse()
-            text = answer.read()
-            if answer.status == 200:
-                version = json.loads(text)["model"]["version"]
-                answers[version] = answers.get(version, 0) + 1
-                newest = version
-            else:
-                failures.append(f"{answer.status} {text[:200]}")
-        except Exception as error:
-            failures.append(repr(error))
-            break
-    connection.close()
-    if time.monotonic() - last > 0.5:
-        last = time.monotonic()
-        print(json.dumps({"answers": answers, "newest": newest, "failures": failures[:5], "failed": len(failures)}), flush=True)
-"""
+CONNECTIONS = 4
+BODY = json.dumps({"instances": [[0] * 64]})
 
 
 def client_pod(image: str) -> dict[str, object]:
+    """A pod with the client that never pauses."""
     security = {
         "allowPrivilegeEscalation": False,
         "capabilities": {"drop": ["ALL"]},
@@ -43,7 +22,9 @@ def client_pod(image: str) -> dict[str, object]:
         "runAsUser": 65532,
         "seccompProfile": {"type": "RuntimeDefault"},
     }
-    container = {"name": "client", "image": image, "command": ["python3", "-c", CLIENT], "securityContext": security}
+    program = Path(steady_client.__file__).read_text()
+    command = ["python3", "-c", program, "digits", "/v1/models/digits:predict", BODY, str(CONNECTIONS)]
+    container = {"name": "client", "image": image, "command": command, "securityContext": security}
     spec = {"containers": [container], "restartPolicy": "Never", "terminationGracePeriodSeconds": 0}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "client"}, "spec": spec}
 
@@ -110,6 +91,78 @@ def test_an_alias_edit_rolls_out_without_a_failed_request_and_is_noted(two_versi
     assert (newest["alias"], newest["version"], newest["previous"]) == ("production", version, 3 - version)
 
 
+def server_names(namespace: Namespace) -> set[str]:
+    """Names of the service's pods."""
+    return {pod["metadata"]["name"] for pod in namespace.list("pods", "windlass.dev/inferenceservice=digits")}
+
+
+def evict(namespace: Namespace, pod: str) -> None:
+    """Let a pod go as a drained node does, by the eviction API, when the disruption budget allows it."""
+    path = f"/api/v1/namespaces/{namespace.name}/pods/{pod}/eviction"
+    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": namespace.name}}
+
+    def accepted() -> bool:
+        try:
+            namespace.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(body))
+        except KubectlError as error:
+            if "disruption budget" not in str(error):
+                raise
+            return False
+        return True
+
+    eventually(accepted, seconds=90, what=f"the eviction of {pod}")
+
+
+def settled(namespace: Namespace, pods: int, *, without: set[str]) -> None:
+    """Wait until so many pods answer and none of the others is left."""
+
+    def done() -> bool:
+        now = server_names(namespace)
+        return len(now) == pods and not now & without
+
+    eventually(done, seconds=120, what=f"{pods} pods, none of them {sorted(without)}")
+    namespace.wait_condition("inferenceservice", "digits", "Ready", seconds=90)
+
+
+def drained(namespace: Namespace) -> None:
+    """Every pod leaves its node, one after the other."""
+    for pod in sorted(server_names(namespace)):
+        evict(namespace, pod)
+        settled(namespace, 2, without={pod})
+
+
+def rolled(namespace: Namespace) -> None:
+    """Every pod is replaced because the spec changed."""
+    before = server_names(namespace)
+    patch = {"spec": {"env": [{"name": "ROUND", "value": "2"}], "batch": {"max": 32}}}
+    namespace.kubectl("patch", "inferenceservice", "digits", "--type=merge", "-p", json.dumps(patch))
+    settled(namespace, 2, without=before)
+
+
+def scaled_down_and_up(namespace: Namespace) -> None:
+    """One pod less, and one more again."""
+    for pods in (1, 2):
+        patch = {"spec": {"replicas": {"min": pods, "max": pods}}}
+        namespace.kubectl("patch", "inferenceservice", "digits", "--type=merge", "-p", json.dumps(patch))
+        settled(namespace, pods, without=set())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(drained, id="its node is drained"),
+        pytest.param(rolled, id="its spec changes"),
+        pytest.param(scaled_down_and_up, id="it is scaled down and up"),
+    ],
+)
+def test_no_request_fails_while(two_versions: Namespace, change: Callable[[Namespace], None]) -> None:
+    change(two_versions)
+    before = heard(two_versions)["answers"]
+    eventually(lambda: heard(two_versions)["answers"] != before, seconds=30, what="further answers")
+    report = heard(two_versions)
+    assert report["failed"] == 0, report
+
+
 def test_an_alias_to_a_version_that_is_not_there_is_named_and_the_old_one_serves_on(two_versions: Namespace) -> None:
     alias_moved_to(two_versions, 99)
     two_versions.wait_reason("model", "digits", "Ready", "AliasVersionNotFound", seconds=30)
@@ -119,3 +172,12 @@ def test_an_alias_to_a_version_that_is_not_there_is_named_and_the_old_one_serves
     assert (report["failed"], report["newest"]) == (0, 1), report
     alias_moved_to(two_versions, 1)
     two_versions.wait_condition("inferenceservice", "digits", "Ready", seconds=60)
+
+
+def test_of_a_hundred_thousand_requests_through_all_of_this_none_failed(two_versions: Namespace) -> None:
+    def answered() -> int:
+        return sum(heard(two_versions)["answers"].values())  # type: ignore[attr-defined]
+
+    eventually(lambda: answered() >= 100_000, seconds=300, what="a hundred thousand answers")
+    report = heard(two_versions)
+    assert report["failed"] == 0, report

@@ -1,0 +1,95 @@
+"""A client that asks a service without pause, on several connections, and tells every half second how it fares.
+
+Runs in a pod beside the service, as a client in the cluster does, from the image of the service itself: standard library only.
+
+    python3 steady_client.py HOST PATH BODY [CONNECTIONS]
+
+A connection serves CONNECTION_REQUESTS requests, so that the client meets every change of endpoints, or as many as the server
+lets it: an answer that says `Connection: close` is obeyed. Nothing is tried again: what fails is told. It never stops.
+
+Each line is JSON: `answers` (count by model version), `newest` (version of the last answer), `changed` (version to the time of
+its last answer, in seconds since 1970), `failed` and the first `failures`.
+"""
+
+import http.client
+import json
+import sys
+import threading
+import time
+
+CONNECTION_REQUESTS = 100
+REPORT_SECONDS = 0.5
+TIMEOUT_SECONDS = 20
+FAILURES_SHOWN = 5
+
+
+class Tally:
+    """What all connections have seen together."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._answers: dict[str, int] = {}
+        self._changed: dict[str, float] = {}
+        self._newest: int | None = None
+        self._failures: list[str] = []
+
+    def answered(self, version: str) -> None:
+        """Count an answer of a version."""
+        with self._lock:
+            self._answers[version] = self._answers.get(version, 0) + 1
+            self._changed[version] = time.time()
+            self._newest = int(version)
+
+    def failed(self, how: str) -> None:
+        """Count a request without a good answer."""
+        with self._lock:
+            self._failures.append(f"{time.time():.3f} {how}")
+
+    def line(self) -> str:
+        """The report."""
+        with self._lock:
+            return json.dumps(
+                {
+                    "answers": self._answers,
+                    "newest": self._newest,
+                    "changed": self._changed,
+                    "failed": len(self._failures),
+                    "failures": self._failures[:FAILURES_SHOWN],
+                }
+            )
+
+
+def ask(host: str, path: str, body: bytes, tally: Tally) -> None:
+    """One connection after the other, for ever."""
+    while True:
+        connection = http.client.HTTPConnection(host, timeout=TIMEOUT_SECONDS)
+        try:
+            for _ in range(CONNECTION_REQUESTS):
+                connection.request("POST", path, body, {"Content-Type": "application/json"})
+                answer = connection.getresponse()
+                text = answer.read()
+                version = answer.getheader("X-Model-Version")
+                if answer.status == http.HTTPStatus.OK and version:
+                    tally.answered(version)
+                else:
+                    tally.failed(f"{answer.status} {text[:200]!r}")
+                if answer.will_close:
+                    break
+        except (OSError, http.client.HTTPException) as error:
+            tally.failed(repr(error))
+        finally:
+            connection.close()
+
+
+def main(host: str, path: str, body: str, connections: str = "1") -> None:
+    """Ask and tell."""
+    tally = Tally()
+    for _ in range(int(connections)):
+        threading.Thread(target=ask, args=(host, path, body.encode(), tally), daemon=True).start()
+    while True:
+        time.sleep(REPORT_SECONDS)
+        print(tally.line(), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
