@@ -258,6 +258,30 @@ def test_what_is_no_namespace_is_refused(namespace: str) -> None:
         Store.open(namespace, {"WINDLASS_STORE_URL": "memory:///"})
 
 
+def test_a_namespace_may_be_called_as_a_folder_in_it(store_environment: dict[str, str]) -> None:
+    store = Store.open("raw", store_environment)
+    store.write("raw/raw/x.csv", b"a\n1\n")
+    assert [entry.path for entry in store.list("raw")] == ["raw/raw/x.csv"]
+    files = store.filesystem()
+    assert (files.glob("raw/*/*.csv"), files.info("store://raw/raw/x.csv")["name"]) == (["raw/raw/x.csv"], "raw/raw/x.csv")
+    assert files.info("raw/raw")["type"] == "directory"
+    with pytest.raises(FileNotFoundError):
+        files.info("raw/none")
+
+
+def test_a_look_into_a_namespace_leaves_no_folder_behind_and_a_file_makes_it(tmp_path: Path) -> None:
+    environment = {"WINDLASS_STORE_URL": f"file://{tmp_path / 'store'}"}
+    store = Store.open("nobody", environment)
+    assert list(store.list("raw")) == store.folders("models") == []
+    store.delete(["raw/x"])
+    for look in (store.read, store.head, lambda path: list(store.chunks(path))):
+        with pytest.raises(NotFound):
+            look("raw/x")
+    assert list((tmp_path / "store").iterdir()) == []
+    store.write("raw/x", b"1")
+    assert Store.open("nobody", environment).read("raw/x") == b"1"
+
+
 def test_a_folder_that_cannot_be_written_is_said_to_be_unavailable(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("a file where a folder is needed")

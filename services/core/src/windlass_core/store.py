@@ -66,6 +66,7 @@ class Store:
 
     def __init__(self, root: "ObjectStore", *, namespace: str) -> None:
         self._root = root
+        self._folder = f"{namespace}/"
         self.namespace = namespace
 
     @classmethod
@@ -85,23 +86,23 @@ class Store:
         url = environment.get(URL_VARIABLE, "")
         if not _NAMESPACE.match(namespace):
             raise BadConfiguration(f"'{namespace}' is not a Kubernetes namespace: use lower-case letters, digits and '-'")
-        return cls(open_root(url, namespace, environment), namespace=namespace)
+        return cls(open_root(url, environment), namespace=namespace)
 
     def read(self, path: str) -> bytes:
         """All bytes of a file. Raises NotFound."""
         with translated(path):
-            return bytes(obstore.get(self._root, checked(path)).bytes())
+            return bytes(obstore.get(self._root, self._at(path)).bytes())
 
     def chunks(self, path: str) -> Iterator[bytes]:
         """The bytes of a file in order, piece by piece. Raises NotFound."""
         with translated(path):
-            for chunk in obstore.get(self._root, checked(path)).stream(min_chunk_size=CHUNK_BYTES):
+            for chunk in obstore.get(self._root, self._at(path)).stream(min_chunk_size=CHUNK_BYTES):
                 yield bytes(chunk)
 
     def write(self, path: str, data: bytes) -> None:
         """Write a file whole, replacing what was there."""
         with writing(path):
-            obstore.put(self._root, checked(path), data)
+            obstore.put(self._root, self._at(path), data)
 
     def create(self, path: str, data: bytes) -> None:
         """Write a file whole, only if there is none: of many writers exactly one succeeds.
@@ -112,7 +113,7 @@ class Store:
         """
         try:
             with writing(path):
-                obstore.put(self._root, checked(path), data, mode="create")
+                obstore.put(self._root, self._at(path), data, mode="create")
         except Conflict:
             if not self._holds(path, data):
                 raise
@@ -121,7 +122,7 @@ class Store:
         """Write a local file of at most MOST_BYTES, replacing what was there; seen only when whole."""
         parts = _part_bytes(local.stat().st_size)
         with writing(path):
-            obstore.put(self._root, checked(path), local, chunk_size=parts, max_concurrency=PARTS_AT_ONCE)
+            obstore.put(self._root, self._at(path), local, chunk_size=parts, max_concurrency=PARTS_AT_ONCE)
 
     async def upload_stream(self, path: str, chunks: AsyncIterator[bytes], *, size: int | None = None) -> None:
         """Write bytes as they come; seen only when whole, never when `chunks` raises.
@@ -136,7 +137,7 @@ class Store:
         if await asyncio.to_thread(self._is_folder, path):
             raise Conflict(folder_sentence(path))
         with writing(path):
-            await obstore.put_async(self._root, checked(path), chunks, chunk_size=parts, max_concurrency=PARTS_AT_ONCE)
+            await obstore.put_async(self._root, self._at(path), chunks, chunk_size=parts, max_concurrency=PARTS_AT_ONCE)
 
     def download(self, path: str, local: Path) -> str:
         """Copy a file to `local`.
@@ -155,21 +156,21 @@ class Store:
     def head(self, path: str) -> Entry:
         """Size and time of a file. Raises NotFound."""
         with translated(path):
-            return _entry(obstore.head(self._root, checked(path)))
+            return self._entry(obstore.head(self._root, self._at(path)))
 
     def list(self, prefix: str) -> Iterator[Entry]:
         """All files in the folder `prefix` and below, in no order; none if there is no such folder."""
         try:
             with translated(prefix):
-                for batch in obstore.list(self._root, prefix=checked(prefix)):
-                    yield from (_entry(meta) for meta in batch)
+                for batch in obstore.list(self._root, prefix=self._at(prefix)):
+                    yield from (self._entry(meta) for meta in batch)
         except NotFound:
             return
 
     def folders(self, prefix: str) -> Sequence[str]:
         """Names of the folders directly in `prefix`, sorted."""
         with translated(prefix):
-            listing = obstore.list_with_delimiter(self._root, prefix=checked(prefix))
+            listing = obstore.list_with_delimiter(self._root, prefix=self._at(prefix))
             return sorted(str(folder).rstrip("/").rsplit("/", 1)[-1] for folder in listing["common_prefixes"])
 
     def delete(self, paths: Sequence[str]) -> None:
@@ -177,14 +178,22 @@ class Store:
         for path in paths:
             try:
                 with translated(path):
-                    obstore.delete(self._root, checked(path))
+                    obstore.delete(self._root, self._at(path))
             except NotFound:
                 continue
 
     def filesystem(self) -> FsspecStore:
         """The namespace as an fsspec filesystem with protocol `store`, so that DuckDB and pyarrow read store:// URIs as they
         stand in an object."""
-        return _NamespaceFilesystem(self._root)
+        return _NamespaceFilesystem(self._root, self._folder)
+
+    def _at(self, path: str) -> str:
+        """Where a path of the namespace lies below the root."""
+        return self._folder + checked(path)
+
+    def _entry(self, meta: Any) -> Entry:
+        path = str(meta["path"]).removeprefix(self._folder)
+        return Entry(path=path, bytes=int(meta["size"]), modified=meta["last_modified"], tag=meta["e_tag"])
 
     def _holds(self, path: str, data: bytes) -> bool:
         try:
@@ -197,27 +206,31 @@ class Store:
 
 
 class _NamespaceFilesystem(FsspecStore):
-    """An fsspec filesystem over the opened root of one namespace, where FsspecStore would open a bucket for each path."""
+    """An fsspec filesystem over the folder of one namespace, where FsspecStore would open a bucket for each path."""
 
     protocol = URI_SCHEME.removesuffix("://")
     cachable = False  # fsspec finds instances again by their arguments, which do not tell one root from another
 
-    def __init__(self, root: "ObjectStore") -> None:
+    def __init__(self, root: "ObjectStore", folder: str) -> None:
         super().__init__("file")  # a protocol that obstore knows; ours replaces it, or it would warn
         self.protocol = type(self).protocol
-        self._namespace_root = root
+        self._opened_root = root
+        self._folder = folder
 
     def _construct_store(self, bucket: str) -> Any:  # noqa: ARG002 - the signature is obstore's
-        return self._namespace_root
+        return self._opened_root
 
     def _split_path(self, path: str) -> tuple[str, str]:
-        return "", path.removeprefix(URI_SCHEME).lstrip("/")
+        return "", self._folder + path.removeprefix(URI_SCHEME).lstrip("/")
 
     async def _ls(self, path: str, detail: bool = True, **_: Any) -> Any:
-        # obstore puts "<bucket>/" before each name; here it is empty, and globs compare names with the pattern.
+        # obstore puts "<bucket>/", here "/", and the folder before each name, and globs compare names with the pattern.
         found = await super()._ls(path, detail=True)
-        files = [{**entry, "name": entry["name"].lstrip("/")} for entry in found]
+        files = [{**entry, "name": entry["name"].removeprefix(f"/{self._folder}")} for entry in found]
         return files if detail else [entry["name"] for entry in files]
+
+    async def _info(self, path: str, **options: Any) -> Any:
+        return {**await super()._info(path, **options), "name": path.removeprefix(URI_SCHEME).lstrip("/")}
 
 
 def path_of(uri: str) -> str:
@@ -243,10 +256,6 @@ def checked(path: str) -> str:
     if not stripped or any(part in ("", ".", "..") for part in parts) or not path.isprintable():
         raise BadConfiguration(f"'{path}' is not a path in the store: it must be relative, without empty, '.' or '..' parts")
     return stripped
-
-
-def _entry(meta: Any) -> Entry:
-    return Entry(path=str(meta["path"]), bytes=int(meta["size"]), modified=meta["last_modified"], tag=meta["e_tag"])
 
 
 def _part_bytes(size: int) -> int:

@@ -1,6 +1,6 @@
 """The root of a store, opened by what the environment says: an S3-compatible bucket, a folder, or memory for tests.
 
-Every request has a bound on its time and its tries. Knows no paths below the namespace.
+Every request has a bound on its time and its tries. Knows no namespaces and no paths.
 """
 
 from collections.abc import Mapping
@@ -27,12 +27,11 @@ RETRY_TIMEOUT = timedelta(seconds=90)
 MAX_RETRIES = 10
 
 
-def open_root(url: str, namespace: str, environment: Mapping[str, str]) -> "ObjectStore":
-    """The part of the store that is the namespace's, ready to be used.
+def open_root(url: str, environment: Mapping[str, str]) -> "ObjectStore":
+    """The store of all namespaces, ready to be used. A folder is made when it is not there.
 
     Args:
         url: `s3://bucket[/prefix]`, `file:///folder` or `memory:///`.
-        namespace: Kubernetes namespace, which was checked to be one.
         environment: credentials and address of an S3 service; see `Store.open`.
 
     Raises:
@@ -43,18 +42,17 @@ def open_root(url: str, namespace: str, environment: Mapping[str, str]) -> "Obje
     plain = not (split.query or split.fragment)
     match split.scheme:
         case "s3" if plain and split.netloc:
-            prefix = "/".join(part for part in (split.path.strip("/"), namespace) if part)
             with translated(""):
                 return S3Store(
                     split.netloc,
-                    prefix=prefix,
+                    prefix=split.path.strip("/") or None,
                     config=_s3_config(environment),
                     client_options=_client_options(environment),
                     retry_config=_RETRY,
                 )
         case "file" if plain and not split.netloc and split.path.startswith("/"):
             with translated(""):
-                return LocalStore(Path(unquote(split.path)) / namespace, mkdir=True, automatic_cleanup=False)
+                return LocalStore(Path(unquote(split.path)), mkdir=True, automatic_cleanup=False)
         case "memory":
             return MemoryStore()
         case _:
