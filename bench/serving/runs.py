@@ -23,6 +23,10 @@ from serving.servers import Running
 BENCH = Path(__file__).resolve().parents[1]
 # Caches fill, connections open, batchers learn: none of it is what a server does all day.
 WARM_UP_SECONDS = 1.0
+# Too much at once, not now, too late: what a server says under overload that is no fault.
+REFUSALS = (429, 503, 504)
+# One after the other, each on a connection of its own, so that no process is left that is still starting.
+ANSWERS_OF_READY = 8
 # Beyond its time the generator waits for what is outstanding; then it is stuck.
 GENERATOR_GRACE_SECONDS = 60.0
 # For so many requests as are asked for: an end all the same, should the server stop answering.
@@ -88,13 +92,20 @@ class Client:
         self._requests = [running.server.request(workload, row) for row in workload.questions()]
 
     def wait_until_ready(self, seconds: float = 180.0) -> float:
-        """Until a real question is answered. Returns seconds from the start of the server's process."""
+        """Until real questions are answered, by all processes. Returns seconds from the server's start to its first answer."""
         deadline = time.monotonic() + seconds
+        first: float | None = None
+        answered = 0
         while time.monotonic() < deadline:
             self._running.check_alive()
             if asked_once(self._running.port, self._requests[0]):
-                return time.perf_counter() - self._running.started_at
-            time.sleep(0.01)
+                answered += 1
+                first = first or time.perf_counter() - self._running.started_at
+                if answered == ANSWERS_OF_READY:
+                    return first
+            else:
+                answered = 0
+                time.sleep(0.01)
         raise RuntimeError(f"{self._running.server.name} was not ready within {seconds:.0f} s:\n{self._running.log_tail()}")
 
     def check(self) -> None:
@@ -162,8 +173,8 @@ class Client:
             p99=float(p99),
             p999=float(p999),
             answered=answered,
-            refused=sum(count for status, count in measured.statuses.items() if status in (429, 503)),
-            failed=sum(count for status, count in measured.statuses.items() if status not in (200, 429, 503)),
+            refused=sum(count for status, count in measured.statuses.items() if status in REFUSALS),
+            failed=sum(count for status, count in measured.statuses.items() if status not in (200, *REFUSALS)),
             in_time=float(np.sum(latencies <= deadline * 1000)) / measured.seconds if deadline else 0.0,
             refusal_p99=float(np.quantile(np.asarray(measured.refused), 0.99)) * 1000 if measured.refused else 0.0,
             server_cpu_us=(after.cpu - before.cpu) / max(sent, 1) * 1e6,

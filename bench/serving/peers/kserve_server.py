@@ -8,6 +8,7 @@ import os
 import kserve
 from kserve import InferRequest, InferResponse
 from kserve.protocol.infer_type import InferOutput
+from kserve.protocol.rest.multiprocess.server import RESTServerProcess
 
 from serving.workloads import WORKLOADS
 
@@ -36,4 +37,6 @@ class Model(kserve.Model):
 
 
 if __name__ == "__main__":
+    # KServe replaces a worker that says nothing for 5 s; importing torch takes longer on a machine that is busy.
+    RESTServerProcess.is_alive.__defaults__ = (120.0,)
     kserve.ModelServer(enable_grpc=False, access_log_format=None).start([Model()])
