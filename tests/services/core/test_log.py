@@ -4,6 +4,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -62,6 +63,19 @@ def test_an_extra_that_json_cannot_hold_stands_as_its_text() -> None:
     stream = configured()
     logging.getLogger("some").info("x", extra={"kind": ValueError})
     assert lines_of(stream)[0]["kind"] == "<class 'ValueError'>"
+
+
+def test_a_number_that_is_not_finite_stands_as_null_and_the_line_stays_json() -> None:
+    stream = configured()
+    extra = {"loss": float("nan"), "range": (float("-inf"), 1.5), "deep": {"best": [float("inf"), "text"]}, "path": Path("x")}
+    logging.getLogger("some").info("it diverged", extra=extra)
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    line = json.loads(stream.getvalue(), parse_constant=refuse)
+    found = {key: line[key] for key in extra}
+    assert found == {"loss": None, "range": [None, 1.5], "deep": {"best": [None, "text"]}, "path": "x"}
 
 
 def test_the_request_id_is_on_each_line_while_a_request_is_served_and_gone_after() -> None:

@@ -7,6 +7,7 @@ needs nothing for it. Knows no HTTP: `serving.py` sets the request id.
 
 import json
 import logging
+import math
 import os
 import sys
 from collections.abc import Mapping
@@ -34,7 +35,7 @@ class JsonFormatter(logging.Formatter):
         self._service = service
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as JSON; what JSON cannot hold stands as its text."""
+        """The record as JSON; what JSON cannot hold stands as its text, and a number that is not finite as null."""
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "level": record.levelname,
@@ -47,7 +48,25 @@ class JsonFormatter(logging.Formatter):
         line |= {key: value for key, value in vars(record).items() if key not in _LEFT_OUT}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str, ensure_ascii=False)
+        try:
+            return _json(line)
+        except ValueError:  # rare, so that no other line is walked through for it
+            return _json(_finite(line))
+
+
+def _json(line: Any) -> str:
+    return json.dumps(line, default=str, ensure_ascii=False, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    """The value with null for each number that JSON cannot write; a reader of the field would refuse text among numbers."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return value
 
 
 def configure(service: str, *, environment: Mapping[str, str] | None = None, stream: TextIO | None = None) -> None:
