@@ -1,5 +1,6 @@
 """Every pod of every way to install: what it may do, what it asks for, how it is found."""
 
+import re
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 from manifests import environment, names, of_kind, one, pod_templates, selected, strings
 from pod_security import containers, violations
 
+from windlass_core import __version__
 from windlass_core.server import DRAIN_DELAY_SECONDS, DRAIN_SECONDS, LINGER_SECONDS
 from windlass_preprocess.__main__ import DRAIN_SECONDS as UPLOAD_DRAIN
 
@@ -24,7 +26,7 @@ INSTALLS: dict[str, dict[str, Any]] = {
 every_install = pytest.mark.parametrize("values", INSTALLS.values(), ids=INSTALLS.keys())
 
 OURS = {"windlass-operator", "windlass-preprocess", "windlass-train"}
-CPU_BUDGET = Fraction(300, 1000)  # cores; the rest of a 2-core node is for training and for answers
+CPU_BUDGET = Fraction(400, 1000)  # cores; the rest of a 2-core node is for training and for answers
 
 
 @every_install
@@ -196,6 +198,36 @@ def test_services_find_the_store_by_whatever_answers_names(values: dict[str, Any
 def test_a_service_has_ended_before_it_is_killed(name: str, drain: float, render: Render) -> None:
     granted = pod_templates(render())[name]["spec"]["terminationGracePeriodSeconds"]
     assert DRAIN_DELAY_SECONDS + drain + LINGER_SECONDS < granted
+
+
+DIGEST = f"sha256:{'0a' * 32}"
+
+
+@pytest.mark.parametrize(
+    ("image", "rendered"),
+    [
+        pytest.param({}, f"windlass/train:{__version__}", id="the chart's version"),
+        pytest.param({"tag": "1a2b"}, "windlass/train:1a2b", id="a tag"),
+        pytest.param({"digest": DIGEST}, f"windlass/train@{DIGEST}", id="a digest"),
+        pytest.param({"tag": "1a2b", "digest": DIGEST}, f"windlass/train:1a2b@{DIGEST}", id="a digest and a tag for people"),
+        pytest.param({"repository": "r:5000/t", "digest": DIGEST}, f"r:5000/t@{DIGEST}", id="a digest in another registry"),
+    ],
+)
+def test_an_image_is_named_by(image: dict[str, str], rendered: str, render: Render) -> None:
+    templates = pod_templates(render({"images": {"train": image}}))
+    assert [container["image"] for container in containers(templates["windlass-train"]["spec"])] == [rendered]
+    assert environment(templates["windlass-operator"])["WINDLASS_IMAGE_TRAIN"] == rendered
+
+
+LONGEST_RELEASE = "a" * 51 + "-b"  # Helm takes no name of more than 53 characters
+
+
+@pytest.mark.parametrize("mode", [{}, {"store": {"mode": "volume"}}], ids=["embedded", "volume"])
+def test_no_name_is_too_long_however_the_release_is_called(mode: dict[str, Any], render: Render) -> None:
+    short, long = render(mode), render(mode, release=LONGEST_RELEASE)
+    for manifest in of_kind(long, "Service", "Deployment"):
+        assert re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", manifest["metadata"]["name"])
+    assert len(set(names(long))) == len(set(names(short))), "two components would share a name"
 
 
 def test_the_operator_is_told_the_images_of_the_pods_it_makes(render: Render) -> None:

@@ -29,6 +29,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a store that does not exist": ({"store": {"mode": "nfs"}}, "/store/mode"),
     "a size without sense": ({"store": {"embedded": {"size": "ten"}}}, "/store/embedded/size"),
     "an image that floats": ({"images": {"train": {"tag": "latest"}}}, "/images/train/tag"),
+    "a digest that is cut short": ({"images": {"train": {"digest": "sha256:12ab"}}}, "/images/train/digest"),
     "a namespace that cannot be": ({"namespaces": ["Team A"]}, "/namespaces/0"),
     "a namespace twice": ({"namespaces": ["a", "a"]}, "/namespaces"),
     "one namespace that is no list": ({"namespaces": "a"}, "/namespaces"),

@@ -3,9 +3,10 @@ Names and pieces that several templates share. Each takes a dict with `root`, th
 than that context.
 */}}
 
-{{/* Name of a component's objects: <release>-<component>. */}}
+{{/* Name of a component's objects: <release>-<component>. A Service's name has 63 characters at the most, its component up to 10,
+and Helm allows 53 for a release. */}}
 {{- define "windlass.name" -}}
-{{- printf "%s-%s" .root.Release.Name .component -}}
+{{- printf "%s-%s" (.root.Release.Name | trunc 52 | trimSuffix "-") .component -}}
 {{- end }}
 
 {{/* Labels by which a component's pods are selected; they never change. */}}
@@ -29,10 +30,12 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 app.kubernetes.io/part-of: windlass
 {{- end }}
 
-{{/* An image by its name in the values; without a tag it is the chart's version. */}}
+{{/* An image by its name in the values: pinned by its digest, where there is one, beside which a tag is for people only; else by
+its tag, without which it is the chart's version. */}}
 {{- define "windlass.image" -}}
 {{- $image := index .root.Values.images .image -}}
-{{- printf "%s:%s" $image.repository ($image.tag | default .root.Chart.AppVersion) -}}
+{{- $tag := $image.tag | default (empty $image.digest | ternary .root.Chart.AppVersion "") -}}
+{{- printf "%s%s%s" $image.repository (empty $tag | ternary "" (printf ":%s" $tag)) (empty $image.digest | ternary "" (printf "@%s" $image.digest)) -}}
 {{- end }}
 
 {{/* What every pod of ours has in its spec. The user is the one that all our images know. */}}
