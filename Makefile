@@ -50,7 +50,7 @@ check: $(VENV)/.dev ## Lint, types, import directions, generated files current
 	$(IN)/mypy $(SOURCES) examples/quickstart.py
 	MYPYPATH=tests/support $(IN)/mypy tests/support tests/e2e tests/fuzz
 	MYPYPATH=tests/cluster $(IN)/mypy tests/cluster
-	MYPYPATH=bench $(IN)/mypy bench
+	MYPYPATH=bench:tests/support $(IN)/mypy bench
 	$(IN)/lint-imports
 	$(IN)/python -m windlass_core.crd --check $(GENERATED)
 	$(IN)/python -m windlass_infer.grpc.generate --check
@@ -82,6 +82,7 @@ bench: $(VENV)/.dev ## Benchmarks on the running cluster: ratios against baselin
 	@$(CLUSTER_TOOL) up --images
 	$(WITH_CLUSTER) $(IN)/python bench/loop.py
 	$(WITH_CLUSTER) $(IN)/python bench/status.py
+	$(WITH_CLUSTER) $(IN)/python bench/promotion.py
 	$(WITH_CLUSTER) $(IN)/python bench/rollout.py
 
 .PHONY: bench-serving

@@ -2,31 +2,14 @@
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-import steady_client
 from kube import KubectlError, Namespace, Upload, eventually
 from objects import dataset, inference_service, training_job
+from steady_client import client_pod
 
 CONNECTIONS = 4
 BODY = json.dumps({"instances": [[0] * 64]})
-
-
-def client_pod(image: str) -> dict[str, object]:
-    """A pod with the client that never pauses."""
-    security = {
-        "allowPrivilegeEscalation": False,
-        "capabilities": {"drop": ["ALL"]},
-        "runAsNonRoot": True,
-        "runAsUser": 65532,
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
-    program = Path(steady_client.__file__).read_text()
-    command = ["python3", "-c", program, "digits", "/v1/models/digits:predict", BODY, str(CONNECTIONS)]
-    container = {"name": "client", "image": image, "command": command, "securityContext": security}
-    spec = {"containers": [container], "restartPolicy": "Never", "terminationGracePeriodSeconds": 0}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "client"}, "spec": spec}
 
 
 def heard(namespace: Namespace) -> dict[str, object]:
@@ -52,7 +35,7 @@ def two_versions(module_namespace: Namespace, upload: Upload, digits_csv: bytes)
     namespace.apply(training_job("second", alias=None, stop={"epochs": 6}))
     namespace.wait_condition("trainingjob", "second", "Succeeded", seconds=180)
     [server, *_] = namespace.list("pods", "windlass.dev/inferenceservice=digits")
-    namespace.apply(client_pod(server["spec"]["containers"][0]["image"]))
+    namespace.apply(client_pod(server["spec"]["containers"][0]["image"], "digits", BODY, CONNECTIONS))
     eventually(lambda: heard(namespace)["newest"] == 1, seconds=60, what="an answer of version 1")
     return namespace
 

@@ -16,11 +16,34 @@ import json
 import sys
 import threading
 import time
+from pathlib import Path
 
 CONNECTION_REQUESTS = 100
 REPORT_SECONDS = 0.5
 TIMEOUT_SECONDS = 20
 FAILURES_SHOWN = 5
+
+
+def client_pod(image: str, host: str, body: str, connections: int) -> dict[str, object]:
+    """A pod `client` that runs this file; it passes the restricted Pod Security Standard.
+
+    Args:
+        image: any with Python.
+        host: name of the InferenceService.
+        body: of each `:predict` call.
+        connections: how many ask at the same time.
+    """
+    security = {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "runAsNonRoot": True,
+        "runAsUser": 65532,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    command = ["python3", "-c", Path(__file__).read_text(), host, f"/v1/models/{host}:predict", body, str(connections)]
+    container = {"name": "client", "image": image, "command": command, "securityContext": security}
+    spec = {"containers": [container], "restartPolicy": "Never", "terminationGracePeriodSeconds": 0}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "client"}, "spec": spec}
 
 
 class Tally:
