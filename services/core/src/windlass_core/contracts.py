@@ -138,9 +138,7 @@ class InferRun(Contract):
     loss: float | None = Field(default=None, gt=0, description="As of InferServe.")
     max_batch_rows: int | None = Field(default=None, ge=1, description="Rows that the engine is given at once.")
     partition_rows: int | None = Field(default=None, ge=1, description="Rows of a part of the output; unset: by their size.")
-    engines: int | None = Field(
-        default=None, ge=1, description="Engines that run at once; unset: one a core."
-    )
+    engines: int | None = Field(default=None, ge=1, description="Engines that run at once; unset: one a core.")
 
 
 RunSpec = Annotated[PreprocessRun | TrainRun | InferServe | InferRun, Field(discriminator="kind")]
@@ -217,7 +215,7 @@ class PredictionsResult(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     uri: str = Field(description="store:// URI of their folder.")
-    digest: str = Field(description="sha256:<hex> of its manifest.json")
+    digest: str = Field(description="sha256:<hex> of its _manifest.json")
     model: VersionReference
     rows: int
     parts: int

@@ -44,6 +44,7 @@ class Inputs:
     Attributes:
         digests: sha256:<hex> of each file that was read to its end, by path.
         bytes_read: of the text file that is being read.
+        bytes_unpacked: what they came to.
     """
 
     def __init__(self, store: Store, plan: Plan, scratch: Path, check_stop: Callable[[], None]) -> None:
@@ -52,7 +53,7 @@ class Inputs:
         self._scratch = scratch
         self._check_stop = check_stop
         self.digests: dict[str, str] = {}
-        self.bytes_read = 0
+        self.bytes_read = self.bytes_unpacked = 0
         dataset = plan.dataset
         self._version: PublishedVersion | None = None
         if dataset is not None:
@@ -78,7 +79,7 @@ class Inputs:
     def text(self, file: PlannedFile) -> Iterator[bytes]:
         """The bytes of a raw text file, uncompressed, piece by piece. Raises BadData as `local`, and for broken gzip."""
         digest = hashlib.sha256()
-        self.bytes_read = 0
+        self.bytes_read = self.bytes_unpacked = 0
         compressed = file.path.lower().endswith(".gz")
         unpacker = zlib.decompressobj(_GZIP)
         for number, chunk in enumerate(self._store.chunks(file.path)):
@@ -89,12 +90,15 @@ class Inputs:
             digest.update(chunk)
             self.bytes_read += len(chunk)
             if not compressed:
+                self.bytes_unpacked += len(chunk)
                 yield chunk
                 continue
             while chunk:
                 if unpacker.eof:
                     unpacker = zlib.decompressobj(_GZIP)
-                yield self._unpacked(unpacker, chunk, file)
+                unpacked = self._unpacked(unpacker, chunk, file)
+                self.bytes_unpacked += len(unpacked)
+                yield unpacked
                 chunk = unpacker.unconsumed_tail or unpacker.unused_data
         if compressed and not unpacker.eof:
             raise BadData(f"{self._plan.uri(file)} is cut short: its gzip stream has no end")

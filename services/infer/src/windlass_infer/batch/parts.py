@@ -1,9 +1,9 @@
 """The parts of a run and its manifest in the store. All are written create-only: a part exists only when it is whole, and of
 two runs of one plan the first to write a part has written it for both.
 
-    plan.json                     what the run is; written first
+    _plan.json                    what the run is; written first
     part-<file>-<number>.parquet  the predictions for one partition
-    manifest.json                 written last: from then on the predictions are whole
+    _manifest.json                written last: from then on the predictions are whole
 
 Knows no model and no rows.
 """
@@ -25,7 +25,7 @@ from windlass_infer.batch.plan import Plan
 from windlass_infer.batch.reading import Place
 from windlass_infer.batch.writing import made_of, schema_of
 
-MANIFEST_FILE = "manifest.json"
+MANIFEST_FILE = "_manifest.json"
 _PART = re.compile(r"part-(\d{5})-(\d{6})\.parquet")
 
 
@@ -50,7 +50,7 @@ class InputFile(ManifestModel):
 
 
 class Predictions(ManifestModel):
-    """manifest.json of a run."""
+    """_manifest.json of a run."""
 
     schema_version: Literal[1] = 1
     kind: Literal["predictions"] = "predictions"

@@ -4,15 +4,21 @@ One thread reads and encodes, one for each engine predicts, one writes. Between 
 bounded whichever of them is the slowest. Knows no files, no model and no store.
 """
 
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Worker = TypeVar("Worker")
 Result = TypeVar("Result")
+
+# After a batch an engine's thread needs the interpreter for microseconds, and would wait for Python's own 5 ms whenever another
+# thread has it: as long as dozens of batches of a small model.
+SWITCH_SECONDS = 0.0002
 
 
 def flow(
@@ -39,6 +45,7 @@ def flow(
     """
     halt = threading.Event()
     with (
+        _switching(SWITCH_SECONDS),
         ThreadPoolExecutor(1, "read") as reading,
         ThreadPoolExecutor(len(workers), "predict") as predicting,
         ThreadPoolExecutor(1, "write") as writing,
@@ -61,6 +68,17 @@ def flow(
             reading.shutdown(wait=False, cancel_futures=True)
             raise
     return ahead.exhausted
+
+
+@contextmanager
+def _switching(seconds: float) -> Iterator[None]:
+    """Within it threads hand the interpreter on after so many seconds."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(seconds)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 class _ReadAhead(Generic[Item]):

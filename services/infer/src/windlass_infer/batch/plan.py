@@ -14,7 +14,8 @@ from windlass_core.manifests import ManifestModel
 from windlass_core.raw_files import Format
 from windlass_core.store import URI_SCHEME, Store
 
-PLAN_FILE = "plan.json"
+# Like the manifest, of a name that readers of Parquet folders pass over, and so does the source of a Dataset.
+PLAN_FILE = "_plan.json"
 # Raised when a release makes other bytes of the same input.
 REVISION = 1
 # What may differ between two starts of one run: it changes how fast the parts come, not what is in them.

@@ -94,6 +94,10 @@ class Reader:
         self.fraction = min(1.0, (self._bytes_before + bytes_read) / self._bytes)
         return place, wanted
 
+    def _share(self, block: Block) -> float:
+        """Bytes of the file up to the end of a block, some of which may be compressed."""
+        return self._inputs.bytes_read * block.end / max(1, self._inputs.bytes_unpacked)
+
     def _csv(self, number: int, file: PlannedFile) -> Iterator[Partition]:
         name = self._plan.uri(file)
         names: list[str] = []
@@ -104,7 +108,7 @@ class Reader:
                 names, delimiter = _header(block.data, name)
                 self._check_columns(names, name)
                 continue
-            place, wanted = self._next(number, block.first, block.rows, self._inputs.bytes_read)
+            place, wanted = self._next(number, block.first, block.rows, self._share(block))
             if wanted:
                 yield Partition(place, _csv_columns(block, names, delimiter, self._columns, name))
 
@@ -112,7 +116,7 @@ class Reader:
         name = self._plan.uri(file)
         text = blocks(self._inputs.text(file), self._plan.partition_rows, quoted=False, header=False, name=name)
         for block in text:
-            place, wanted = self._next(number, block.first, block.rows, self._inputs.bytes_read)
+            place, wanted = self._next(number, block.first, block.rows, self._share(block))
             if wanted:
                 rows = _objects(block, name)
                 yield Partition(place, {column: [row.get(column) for row in rows] for column in self._columns})

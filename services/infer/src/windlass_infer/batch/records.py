@@ -21,11 +21,12 @@ _QUOTE, _NEWLINE, _RETURN = b'"\n\r'
 
 @dataclass(frozen=True)
 class Block:
-    """Records in their order; `first` is the number of the first, counted from 0."""
+    """Records in their order; `first` is the number of the first, counted from 0, and `end` the byte behind the last."""
 
     first: int
     rows: int
     data: bytes
+    end: int
 
 
 def blocks(pieces: Iterable[bytes], rows: int, *, quoted: bool, header: bool, name: str) -> Iterator[Block]:
@@ -46,12 +47,12 @@ def blocks(pieces: Iterable[bytes], rows: int, *, quoted: bool, header: bool, na
     for piece in pieces:
         cutter.add(piece)
         while (size := 1 if first < 0 else rows) <= cutter.records:
-            yield Block(first, size, cutter.take(size))
+            yield Block(first, size, cutter.take(size), cutter.taken)
             first += size
     cutter.end()
     while cutter.records:
         size = min(1 if first < 0 else rows, cutter.records)
-        yield Block(first, size, cutter.take(size))
+        yield Block(first, size, cutter.take(size), cutter.taken)
         first += size
 
 
@@ -67,6 +68,7 @@ class _Cutter:
         self._inside = False
         self._begun = False
         self.records = 0
+        self.taken = 0
 
     def add(self, piece: bytes) -> None:
         if not self._begun and piece:
@@ -100,6 +102,7 @@ class _Cutter:
         self._ends = [ends[records:] - at]
         self._last_end -= at
         self.records -= records
+        self.taken += at
         return taken
 
     def _note(self, ends: NDArray[np.int64]) -> None:
