@@ -4,10 +4,13 @@ import builders as b
 import pytest
 from run_views import COMPLETE, FAILED, PUBLISHED, RUNNING, job, planned, run, seen, worker
 
-from windlass_core.resources import TrainingJobStatus
+from windlass_core.resources import InferenceServiceSpec, TrainingJobStatus
+from windlass_core.resources.model import ANSWERS_NOT_FINITE
 from windlass_operator import conditions
 from windlass_operator.api import MODEL, SERVICE, Manifest
+from windlass_operator.inference.image import needs_torch
 from windlass_operator.plan import Create, Delete, Patch
+from windlass_operator.training.promotion import SERVABLE_FORMATS, hindrance
 
 DONE = [worker(0, status=b.ended(0, PUBLISHED)), worker(1, status=b.running())]
 
@@ -126,39 +129,49 @@ def test_the_alias_is_left_alone_when(model: Manifest, moved: tuple[str, str], s
 
 
 DISAGREES = {"format": "onnx", "reason": "OnnxDisagrees", "message": "They differ by up to 0.7."}
+NO_NUMBERS = {"format": "onnx", "reason": ANSWERS_NOT_FINITE, "message": "Its answers are no finite numbers."}
 
 
-def unservable(*omitted: dict[str, str]) -> list[Manifest]:
+WEIGHTS, TORCH = ["safetensors"], ["safetensors", "torch.export"]
+
+
+def without_onnx(*omitted: dict[str, str], formats: list[str]) -> list[Manifest]:
     """A worker that has published a version without ONNX."""
-    result = b.model_result(7, formats=["safetensors", "torch.export"], omitted=list(omitted))
+    result = b.model_result(7, formats=formats, omitted=list(omitted))
     return [worker(0, status=b.ended(0, result.to_termination_message())), worker(1, status=b.running())]
 
 
 def test_a_version_that_no_service_can_load_is_listed_with_the_cause() -> None:
-    plan, status, *_ = planned(seen(run(**ALIASED), *unservable(DISAGREES), model=b.model(versions=[6])))
+    plan, status, *_ = planned(seen(run(**ALIASED), *without_onnx(DISAGREES, formats=WEIGHTS), model=b.model(versions=[6])))
     (patch,) = plan.actions
     assert isinstance(patch, Patch)
     assert patch.subresource == "status"
     first, second = patch.patch["status"]["versions"]
-    assert (first["version"], first["formats"], first["omitted"]) == (7, ["safetensors", "torch.export"], [DISAGREES])
+    assert (first["version"], first["formats"], first["omitted"]) == (7, WEIGHTS, [DISAGREES])
     assert (second["version"], "omitted" in second) == (6, False)
     assert alias_moved(status)[:2] == ("Unknown", "NotPublished")
 
 
 @pytest.mark.parametrize(
-    ("omitted", "cause", "says"),
+    ("omitted", "formats", "cause", "says"),
     [
-        pytest.param((DISAGREES,), "OnnxDisagrees", "They differ by up to 0.7.", id="and its run says why"),
+        pytest.param((DISAGREES,), WEIGHTS, "OnnxDisagrees", "They differ by up to 0.7.", id="and its run says why"),
         pytest.param(
-            (), "NotServable", "its run did not say why; train again", id="and its run is of a release that says nothing"
+            (),
+            WEIGHTS,
+            "NotServable",
+            "its run did not say why; train again",
+            id="and its run is of a release that says nothing",
         ),
+        pytest.param((NO_NUMBERS,), TORCH, "AnswersNotFinite", "no finite numbers", id="because its answers are no numbers"),
     ],
 )
 def test_the_alias_stays_where_it_is_when_no_service_can_load_the_version(
-    omitted: tuple[dict[str, str], ...], cause: str, says: str
+    omitted: tuple[dict[str, str], ...], formats: list[str], cause: str, says: str
 ) -> None:
-    held = listed_model({"production": 6}, "6", formats=["safetensors", "torch.export"], omitted=list(omitted) or None)
-    plan, status, succeeded, reason, message = planned(seen(run(**ALIASED), *unservable(*omitted), model=held))
+    held = listed_model({"production": 6}, "6", formats=formats, omitted=list(omitted) or None)
+    published = without_onnx(*omitted, formats=formats)
+    plan, status, succeeded, reason, message = planned(seen(run(**ALIASED), *published, model=held))
     assert plan.actions == (Delete(SERVICE, b.NAMESPACE, "train-run", "service-uid"),), "the Model is not touched"
     assert (succeeded, reason) == ("True", "PublishedWithoutAlias")
     assert status.model is not None
@@ -172,12 +185,50 @@ def test_the_alias_stays_where_it_is_when_no_service_can_load_the_version(
 
 
 def test_a_version_that_no_service_can_load_is_worth_a_warning_without_an_alias_too() -> None:
-    held = listed_model({}, formats=["safetensors", "torch.export"], omitted=[DISAGREES])
-    plan, status, succeeded, reason, message = planned(seen(run(), *unservable(DISAGREES), model=held))
+    held = listed_model({}, formats=WEIGHTS, omitted=[DISAGREES])
+    plan, status, succeeded, reason, message = planned(seen(run(), *without_onnx(DISAGREES, formats=WEIGHTS), model=held))
     assert (succeeded, reason) == ("True", "Published")
     assert message == "Version 7 of Model digits is published. No service can load it. They differ by up to 0.7."
     assert [note.warning for note in plan.notes] == [True]
     assert conditions.find(status.conditions, "AliasMoved") is None
+
+
+def test_a_version_that_only_torch_can_serve_takes_the_alias() -> None:
+    published = without_onnx(DISAGREES, formats=TORCH)
+    held = listed_model({"production": 6}, "6", formats=TORCH, omitted=[DISAGREES])
+    plan, *_ = planned(seen(run(**ALIASED), *published, model=held))
+    (patch,) = plan.actions
+    assert isinstance(patch, Patch)
+    assert patch.patch["spec"]["aliases"] == [{"name": "production", "version": 7}]
+
+
+@pytest.mark.parametrize(
+    ("spec", "aliases"), [(ALIASED, {"production": 7}), ({}, {})], ids=["with an alias", "without an alias"]
+)
+@pytest.mark.parametrize(
+    ("omitted", "why"),
+    [((DISAGREES,), "They differ by up to 0.7."), ((), "Its run did not say why.")],
+    ids=["whose run says why", "whose run says nothing"],
+)
+def test_what_only_torch_can_serve_is_said_without_a_warning(
+    omitted: tuple[dict[str, str], ...], why: str, spec: Manifest, aliases: dict[str, int]
+) -> None:
+    held = listed_model(aliases, "7" if aliases else None, formats=TORCH, omitted=list(omitted) or None)
+    plan, _, succeeded, reason, message = planned(seen(run(**spec), *without_onnx(*omitted, formats=TORCH), model=held))
+    assert (succeeded, reason) == ("True", "Published")
+    assert ("Alias production was moved to version 7." in message) is bool(aliases)
+    torch = "Only torch can serve it, which takes more memory; a service whose engine is another cannot load it."
+    assert message.endswith(f"{torch} {why}")
+    assert [note.warning for note in plan.notes] == [False]
+
+
+@pytest.mark.parametrize("formats", [(), *((name,) for name in sorted(SERVABLE_FORMATS)), ("safetensors",)], ids=str)
+def test_an_alias_moves_to_what_the_chosen_image_runs_and_to_nothing_else(formats: tuple[str, ...]) -> None:
+    runs = {"infer": {"onnx", "onnx-int8"}, "infer-torch": {"torch.export", "aot-inductor"}}
+    chosen = (
+        "infer-torch" if needs_torch(InferenceServiceSpec.model_validate(b.inference_service()["spec"]), formats) else "infer"
+    )
+    assert (hindrance(formats, ()) is None) is bool(runs[chosen].intersection(formats))
 
 
 @pytest.mark.parametrize(

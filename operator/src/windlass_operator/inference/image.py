@@ -8,9 +8,9 @@ from windlass_operator.pod_template import Program
 from windlass_operator.settings import Images
 
 # Formats whose engines are in the small image.
-_WITHOUT_TORCH = frozenset({"onnx", "onnx-int8"})
+WITHOUT_TORCH = frozenset({"onnx", "onnx-int8"})
 # Formats that only torch runs.
-_WITH_TORCH = frozenset({"torch.export", "aot-inductor"})
+WITH_TORCH = frozenset({"torch.export", "aot-inductor"})
 # torch alone takes half a gigabyte, before any model.
 TORCH_MEMORY = "1Gi"
 
@@ -24,7 +24,7 @@ def needs_torch(spec: InferenceServiceSpec, formats: Collection[str]) -> bool:
         return spec.engine == "torch"
     if spec.resources.gpu is not None:
         return True
-    return not _WITHOUT_TORCH.intersection(formats) and bool(_WITH_TORCH.intersection(formats))
+    return not WITHOUT_TORCH.intersection(formats) and bool(WITH_TORCH.intersection(formats))
 
 
 def choose(spec: InferenceServiceSpec, formats: Collection[str], images: Images) -> str:

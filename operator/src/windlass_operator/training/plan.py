@@ -189,7 +189,8 @@ class _Run:
         )
         hindered = promotion.hindrance(result.formats, result.omitted)
         moved = self._alias_moved(reference.version, hindered)
-        return replace(self, status=after)._ended(promotion.of_run(reference, moved, hindered), moved)
+        remark = "" if hindered else promotion.only_torch(result.formats, result.omitted)
+        return replace(self, status=after)._ended(promotion.of_run(reference, moved, hindered, remark), moved)
 
     def _alias_moved(self, version: int, hindered: OmittedFormat | None) -> Verdict | None:
         alias, model = self.spec.publish.alias, self.seen.model

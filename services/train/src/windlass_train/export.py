@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from windlass_core.manifests import SAMPLE_INPUT, SAMPLE_OUTPUT, TensorDatatype, TensorDescription
-from windlass_core.resources.model import OmittedFormat
+from windlass_core.resources.model import ANSWERS_NOT_FINITE, OmittedFormat
 from windlass_train.ahead import compile_ahead
 from windlass_train.snapshot import copy_weights
 
@@ -159,6 +159,9 @@ def _write_sample(inputs: Tensors, answers: Tensors, path: Path) -> None:
 
 def _export_onnx(exported: ExportedProgram, inputs: Tensors, expected: Tensors, path: Path) -> float | OmittedFormat:
     """Write the graph; its largest difference from torch, or why it cannot stay."""
+    for tensor in expected.values():
+        if not torch.isfinite(tensor).all():
+            return _not_finite(rows=len(tensor))
     try:
         with _quiet():
             torch.onnx.export(
@@ -181,7 +184,7 @@ def _compared(answers: Sequence[NDArray[Any]], expected: Sequence[NDArray[Any]])
     for answer, wanted in zip(answers, expected, strict=True):
         difference = float(np.abs(answer.astype(np.float64) - wanted.astype(np.float64)).max())
         tolerated = TOLERANCE * max(1.0, float(np.abs(wanted.astype(np.float64)).max()))
-        # True also where either answer is not a number.
+        # True also where the answer is not a number.
         if not difference <= tolerated:
             return _disagrees(difference, tolerated, rows=len(wanted))
         largest = max(largest, difference)
@@ -205,6 +208,14 @@ def _disagrees(difference: float, tolerated: float, *, rows: int) -> OmittedForm
         "Very large weights are the usual cause: lower model.parameters.learningRate or set weightDecay, and train again."
     )
     return OmittedFormat(format="onnx", reason="OnnxDisagrees", message=message)
+
+
+def _not_finite(*, rows: int) -> OmittedFormat:
+    message = (
+        f"Its answers to some of {rows} rows of the data are no finite numbers, so that no engine can be held against them: "
+        "lower model.parameters.learningRate or set weightDecay, and train again."
+    )
+    return OmittedFormat(format="onnx", reason=ANSWERS_NOT_FINITE, message=message)
 
 
 def _name_batch(path: Path) -> None:

@@ -25,6 +25,10 @@ class ModelSpec(ResourceModel):
     )
 
 
+# Reason of an omitted format where the version's own answers are no finite numbers, so that it is left out of every engine.
+ANSWERS_NOT_FINITE = "AnswersNotFinite"
+
+
 class OmittedFormat(StatusModel):
     """A format that a version does not hold although its run tried to make it."""
 
