@@ -1,6 +1,7 @@
 """RunResult fits the kubelet's limit whatever it holds, and contracts survive a newer other side."""
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 
@@ -9,6 +10,7 @@ from windlass_core.contracts import (
     TERMINATION_MESSAGE_BYTES,
     ColumnType,
     DatasetResult,
+    ModelResult,
     RunResult,
     VersionReference,
 )
@@ -50,6 +52,29 @@ def test_a_termination_message_fits_and_keeps_what_matters(result: RunResult, ke
             assert 0 < len(back.dataset.columns) < result.dataset.column_count
         else:
             assert len(back.dataset.columns) == kept_columns
+
+
+MODEL = ModelResult(
+    version=REFERENCE, bytes=1, formats=["onnx"], metrics={}, step=2, created_at=datetime(2026, 1, 1, tzinfo=UTC)
+)
+
+
+@pytest.mark.parametrize(
+    ("result", "field", "earlier"),
+    [
+        pytest.param({"dataset": dataset_result(3)}, "columnCount", "column_count", id="a Dataset version"),
+        pytest.param({"model": MODEL}, "createdAt", "created_at", id="a Model version"),
+    ],
+)
+def test_a_result_is_written_in_camel_case_and_read_as_earlier_pods_wrote_it(
+    result: dict[str, DatasetResult | ModelResult], field: str, earlier: str
+) -> None:
+    written = RunResult(outcome="Succeeded", reason="Done", **result)
+    text = written.to_termination_message()
+    assert f'"{field}"' in text
+    assert earlier not in text
+    assert RunResult.model_validate_json(text) == written
+    assert RunResult.model_validate_json(text.replace(field, earlier)) == written
 
 
 def test_a_run_spec_of_a_newer_operator_is_read_without_what_is_unknown() -> None:

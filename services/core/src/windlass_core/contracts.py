@@ -186,7 +186,7 @@ class ColumnType(BaseModel):
 class DatasetResult(BaseModel):
     """The Dataset version that a run made, or found made already."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore")
 
     version: VersionReference
     rows: int
@@ -198,7 +198,7 @@ class DatasetResult(BaseModel):
 class ModelResult(BaseModel):
     """The Model version that a run made, or found made already."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore")
 
     version: VersionReference
     bytes: int
