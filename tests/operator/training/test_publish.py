@@ -11,6 +11,7 @@ from windlass_operator.api import MODEL, SERVICE, Manifest
 from windlass_operator.inference.image import needs_torch
 from windlass_operator.plan import Create, Delete, Patch
 from windlass_operator.training.promotion import SERVABLE_FORMATS, hindrance
+from windlass_operator.training.publish import MAX_VERSIONS
 
 DONE = [worker(0, status=b.ended(0, PUBLISHED)), worker(1, status=b.running())]
 
@@ -130,6 +131,38 @@ def test_the_alias_is_left_alone_when(model: Manifest, moved: tuple[str, str], s
 
 DISAGREES = {"format": "onnx", "reason": "OnnxDisagrees", "message": "They differ by up to 0.7."}
 NO_NUMBERS = {"format": "onnx", "reason": ANSWERS_NOT_FINITE, "message": "Its answers are no finite numbers."}
+
+
+FULL = range(8, 8 + MAX_VERSIONS)
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason", "says"),
+    [
+        pytest.param(ALIASED, "PublishedWithoutAlias", "production stays where it is", id="with an alias"),
+        pytest.param({}, "Published", "No service can load it", id="without an alias"),
+    ],
+)
+def test_a_version_that_came_after_as_many_newer_ones_as_a_model_lists_ends_its_run(
+    spec: Manifest, reason: str, says: str
+) -> None:
+    plan, status, *said = planned(seen(run(**spec), *DONE, model=b.model(versions=FULL)))
+    assert plan.actions == (Delete(SERVICE, b.NAMESPACE, "train-run", "service-uid"),), "the Model is not touched"
+    assert plan.requeue_after is None
+    assert said[:2] == ["True", reason]
+    assert says in said[2]
+    assert "full of versions newer than 7" in said[2]
+    assert status.model is not None
+    assert status.model.version == 7
+
+
+def test_of_a_full_model_the_oldest_version_goes_that_no_alias_stands_for() -> None:
+    held = b.model(versions=[1, 2, *FULL][:MAX_VERSIONS], aliases={"production": 1})
+    plan, *_ = planned(seen(run(), *DONE, model=held))
+    (patch,) = plan.actions
+    assert isinstance(patch, Patch)
+    listed = [version["version"] for version in patch.patch["status"]["versions"]]
+    assert (len(listed), listed[-3:]) == (MAX_VERSIONS, [8, 7, 1])
 
 
 WEIGHTS, TORCH = ["safetensors"], ["safetensors", "torch.export"]

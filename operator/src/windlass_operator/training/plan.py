@@ -187,7 +187,7 @@ class _Run:
                 "progress": progress.model_copy(update={"step": result.step, "eta": None}) if progress else None,
             }
         )
-        hindered = promotion.hindrance(result.formats, result.omitted)
+        hindered = publish.hindrance(result, self.seen.model)
         moved = self._alias_moved(reference.version, hindered)
         remark = "" if hindered else promotion.only_torch(result.formats, result.omitted)
         return replace(self, status=after)._ended(promotion.of_run(reference, moved, hindered, remark), moved)

@@ -29,6 +29,12 @@ def hindrance(formats: Collection[str], omitted: Sequence[OmittedFormat]) -> Omi
     return next((one for one in omitted if one.format in SERVABLE_FORMATS), unknown)
 
 
+def not_listed(version: int) -> OmittedFormat:
+    """Why no alias may be moved to a version that came when its Model had no room for it."""
+    message = f"Its Model is full of versions newer than {version}; train again to publish a newer one."
+    return OmittedFormat(format="all", reason="VersionNotListed", message=message)
+
+
 def only_torch(formats: Collection[str], omitted: Sequence[OmittedFormat]) -> str:
     """What is to be said of a version that pods can load with torch alone; nothing of others."""
     if WITHOUT_TORCH.intersection(formats) or not WITH_TORCH.intersection(formats):
