@@ -32,6 +32,8 @@ from windlass_infer.scheduling.queue import MAX_BATCH_ROWS
 INPUT = "inputs"
 # Rows that the loop goes over again and again: more than a processor's cache holds, as in a run.
 LOOP_ROWS = 8 * MAX_BATCH_ROWS
+# Of the input: a file is copied while the one before it is read.
+FILES = 20
 # Numbers of a row group, as the preparation of a Dataset writes them.
 GROUP_CELLS = 500_000
 
@@ -59,10 +61,11 @@ def _compare(name: str, version: NewestVersion, store: Store, folder: Path, seco
     questions = WORKLOADS[name].questions()
     rows = _rows(questions, LOOP_ROWS)
     before = _loop(engine, rows, seconds / 4)
-    total = max(LOOP_ROWS, int(before * seconds))
+    total = max(LOOP_ROWS, int(before * seconds)) // FILES * FILES
     for form in ("lists", "columns") if rows.ndim == 2 else ("lists",):
-        source = f"raw/{name}-{form}.parquet"
-        columns = _write(folder / "store" / NAMESPACE / source, rows, total, form)
+        source = f"raw/{name}-{form}/"
+        for number in range(FILES):
+            columns = _write(folder / "store" / NAMESPACE / source / f"{number:02}.parquet", rows, total // FILES, form)
         run = _run(store, version, source, f"store://predictions/{name}-{form}", columns)
         after = _loop(engine, rows, seconds / 4)
         alone = (before + after) / 2

@@ -1,13 +1,16 @@
 """The files of a run's input: listed for the plan, then read, their bytes checked against what was listed.
 
-Raw text is read as a stream; Parquet is copied to the scratch disk, one file at a time, because its index stands at its end.
-Knows no rows.
+Raw text is read as a stream; Parquet is copied to the scratch disk, because its index stands at its end: one file while the one
+before it is read. Knows no rows.
 """
 
 import hashlib
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from windlass_core.contracts import DatasetInput, InferRun, VersionReference
 from windlass_core.errors import BadData, NotFound
@@ -58,16 +61,31 @@ class Inputs:
         self._version: PublishedVersion | None = None
         if dataset is not None:
             self._version = Registry(store, "datasets").open(dataset.name, dataset.version, dataset.digest)
+        self._fetching = ThreadPoolExecutor(1, "fetch")
+        self._coming: dict[str, Future[Path]] = {}
 
-    def local(self, file: PlannedFile) -> Path:
-        """A copy of the file on the scratch disk; the caller removes it.
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._fetching.shutdown(cancel_futures=True)
+
+    def local(self, file: PlannedFile, following: PlannedFile | None = None) -> Path:
+        """A copy of the file on the scratch disk, which the caller removes; that of `following` begins to be made.
 
         Raises:
             BadData: a raw file is not the one that was planned (reason InputChanged).
             DigestMismatch: a file of a Dataset version is damaged.
         """
+        local = self._coming.pop(file.path, None) or self._fetching.submit(self._fetch, file)
+        path = local.result()
+        if following is not None:
+            self._coming[following.path] = self._fetching.submit(self._fetch, following)
+        return path
+
+    def _fetch(self, file: PlannedFile) -> Path:
         self._check_stop()
-        local = self._scratch / "input.parquet"
+        local = self._scratch / f"input-{len(self.digests)}.parquet"
         if self._version is not None:
             self._version.download(file.path, local)
             self.digests[file.path] = file.sha256 or ""

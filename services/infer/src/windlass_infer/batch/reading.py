@@ -123,7 +123,7 @@ class Reader:
 
     def _parquet(self, number: int, file: PlannedFile) -> Iterator[Partition]:
         name = self._plan.uri(file)
-        local = self._inputs.local(file)
+        local = self._inputs.local(file, next(iter(self._plan.files[number + 1 :]), None))
         try:
             with pq.ParquetFile(local) as parquet:
                 self._check_columns(parquet.schema_arrow.names, name)

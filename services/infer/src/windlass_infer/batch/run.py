@@ -112,11 +112,14 @@ class _Run:
 
     def do(self) -> RunResult:
         """See `predict`."""
-        plan, started = self._plan, time.monotonic()
+        plan = self._plan
         encoder = Encoder(self._predictor, plan.format, self._asked.columns)
-        inputs = Inputs(self._store, plan, self._scratch, self._context.check_stop)
         columns = list(dict.fromkeys([*encoder.columns, *self._asked.keep]))
-        reader = Reader(inputs, plan, columns, self._parts.is_done)
+        with Inputs(self._store, plan, self._scratch, self._context.check_stop) as inputs:
+            return self._predicted(encoder, inputs, Reader(inputs, plan, columns, self._parts.is_done))
+
+    def _predicted(self, encoder: Encoder, inputs: Inputs, reader: Reader) -> RunResult:
+        plan, started = self._plan, time.monotonic()
         telling = Telling(self._context.progress, reader, self._engines[0].variant)
 
         def finish(engine: Engine, item: Encoded, outputs: Arrays) -> None:
