@@ -179,6 +179,20 @@ def test_an_answer_to_a_client_that_went_away_is_dropped(application: Applicatio
     until(lambda: request.response_complete)
 
 
+def test_a_connection_cut_with_a_request_behind_another_fails_neither_the_answer_nor_the_count(
+    application: Application, port: int, connection: socket.socket
+) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as slow:
+        slow.sendall(post(b"first", "X-Wish: wait") + post(b"second"))
+        until(lambda: len(application.waiting) == 1)
+        request = application.waiting.pop()
+        request._protocol.loop.call_soon_threadsafe(request._protocol.transport.abort)  # as a client is that takes nothing
+        until(lambda: request.disconnected)
+    reply_from_outside(request, b"late")
+    until(lambda: request.response_complete)
+    until(lambda: metric(connection, "windlass_http_requests_in_flight") == 1)  # the one that asks
+
+
 def test_an_error_of_a_handler_is_told_without_its_text(connection: socket.socket) -> None:
     connection.sendall(post(BODY, "X-Wish: raise", "X-Request-Id: mine"))
     status, headers, body = answer(connection)
@@ -195,14 +209,15 @@ def test_a_client_that_asks_for_it_has_its_connection_closed(connection: socket.
 
 
 def test_requests_are_measured_and_none_is_left_in_flight(connection: socket.socket) -> None:
-    def metric(name: str) -> float:
-        connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
-        lines = answer(connection)[2].decode().splitlines()
-        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
-
     count = 'windlass_http_request_duration_seconds_count{method="POST",route="/echo",status="200"}'
-    before = metric(count)
+    before = metric(connection, count)
     connection.sendall(post(BODY))
     assert answer(connection)[1]["x-way"] == "direct"
-    assert metric(count) == before + 1
-    until(lambda: metric("windlass_http_requests_in_flight") == 1)  # the one that asks
+    assert metric(connection, count) == before + 1
+    until(lambda: metric(connection, "windlass_http_requests_in_flight") == 1)  # the one that asks
+
+
+def metric(connection: socket.socket, name: str) -> float:
+    connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+    lines = answer(connection)[2].decode().splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))

@@ -125,6 +125,8 @@ class DirectProtocol(HttpToolsProtocol):
         self._direct = direct or _NONE
         self._lost = lost
         self._handler: DirectHandler | None = None
+        # Unanswered; not always the cycle, which is the newest request, and one behind it may have been read already.
+        self._in_flight: DirectRequest | None = None
         self._whole = b""
         self._keep_alive = True
         self.patience = Patience(time.monotonic())
@@ -181,9 +183,10 @@ class DirectProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, and with it the request that was being answered."""
-        request: Any = self.cycle
         super().connection_lost(exc)
-        if isinstance(request, DirectRequest) and not request.response_complete:
+        if (request := self._in_flight) is not None:
+            self._in_flight = None
+            request.disconnected = True
             _ended(request, None)
         self._lost()
 
@@ -191,6 +194,7 @@ class DirectProtocol(HttpToolsProtocol):
         """Write an answer; for `DirectRequest.reply`."""
         if request.disconnected:
             return
+        self._in_flight = None
         default, leaving = _joined(self.server_state.default_headers)
         close = not request.keep_alive
         head = b"%b%b%b%b: %b\r\ncontent-length: %d\r\n%b\r\n" % (
@@ -215,6 +219,7 @@ class DirectProtocol(HttpToolsProtocol):
     def _handle(self, handler: DirectHandler) -> bool:
         request = DirectRequest(self, self.headers, self._whole, keep_alive=self._keep_alive)
         before, self.cycle = self.cycle, request  # type: ignore[assignment]  # has what the protocol asks of a cycle
+        self._in_flight = request
         request.id = identify(self.headers)
         token = current_request_id.set(request.id)
         IN_FLIGHT.count += 1
@@ -227,7 +232,7 @@ class DirectProtocol(HttpToolsProtocol):
         finally:
             current_request_id.reset(token)
         IN_FLIGHT.count -= 1
-        self.cycle = before
+        self.cycle, self._in_flight = before, None
         return False
 
     def _start_late(self) -> None:
