@@ -33,7 +33,7 @@ INPUT = "inputs"
 # Rows that the loop goes over again and again: more than a processor's cache holds, as in a run.
 LOOP_ROWS = 8 * MAX_BATCH_ROWS
 # Of the input: a file is copied while the one before it is read.
-FILES = 20
+FILES = 5
 # Numbers of a row group, as the preparation of a Dataset writes them.
 GROUP_CELLS = 500_000
 
@@ -61,7 +61,7 @@ def _compare(name: str, version: NewestVersion, store: Store, folder: Path, seco
     questions = WORKLOADS[name].questions()
     rows = _rows(questions, LOOP_ROWS)
     before = _loop(engine, rows, seconds / 4)
-    total = max(LOOP_ROWS, int(before * seconds)) // FILES * FILES
+    total = FILES * LOOP_ROWS * max(1, round(before * seconds / (FILES * LOOP_ROWS)))
     for form in ("lists", "columns") if rows.ndim == 2 else ("lists",):
         source = f"raw/{name}-{form}/"
         for number in range(FILES):
