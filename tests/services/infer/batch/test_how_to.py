@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from control_plane import control_plane
 from pod_security import violations
 
 from windlass_core.contracts import InferRun
@@ -74,3 +75,12 @@ def test_the_example_tries_again_what_can_help_and_no_bad_spec_or_data() -> None
     rules = EXAMPLE["spec"]["podFailurePolicy"]["rules"]
     codes = {rule["action"]: rule["onExitCodes"]["values"] for rule in rules if "onExitCodes" in rule}
     assert codes == {"Ignore": [44], "FailJob": [40, 41]}
+
+
+def test_an_api_server_takes_the_example_and_its_pod_where_only_restricted_ones_may_run() -> None:
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "one"}, "spec": POD}
+    with control_plane() as plane:
+        plane.kubectl("create", "namespace", "team")
+        plane.kubectl("label", "namespace", "team", "pod-security.kubernetes.io/enforce=restricted")
+        for made in (EXAMPLE, pod):
+            plane.kubectl("create", "--namespace", "team", "--validate=strict", "-f", "-", stdin=yaml.safe_dump(made))
