@@ -79,6 +79,7 @@ def test_a_pod_is_restricted_labelled_and_told_what_to_do_by(
     template = manifest["spec"]["template"]
     assert violations(template["spec"]) == []
     assert template["spec"]["automountServiceAccountToken"] is False
+    assert template["spec"]["shareProcessNamespace"] is True, "process 1 would ignore an early SIGTERM"
     assert template["spec"]["terminationGracePeriodSeconds"] > 0
     assert (box(manifest)["name"], box(manifest)["args"]) == (container, arguments)
     assert box(manifest)["securityContext"]["readOnlyRootFilesystem"] is True

@@ -82,6 +82,9 @@ def pod_template(
         "spec": {
             **(spec or {}),
             "terminationGracePeriodSeconds": program.grace_seconds,
+            # Process 1 of a namespace ignores the signals that it has no handler for: a pod deleted in its first second, before
+            # the program listens to SIGTERM, would run on to the end of its grace period. So process 1 is the pod's own.
+            "shareProcessNamespace": True,
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
             "securityContext": {
