@@ -5,15 +5,11 @@ the autoscaler's number alone and takes away what is left out, that watches lead
 and starts as it should.
 """
 
-import json
 import os
 import signal
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +17,12 @@ import builders as b
 import kopf
 import pytest
 from control_plane import ControlPlane, control_plane
+from operator_process import SECONDS, OperatorProcess, Team, eventually, operator_process
 
-from windlass_operator.api import PARENTS, WATCHED_CHILDREN, Manifest
+from windlass_operator.api import PARENTS, WATCHED_CHILDREN
 from windlass_operator.handlers import operator_settings
 
 CRDS = sorted((Path(__file__).parents[2] / "charts/windlass/files/crds").glob("*.yaml"))
-SECONDS = 20.0  # within which all that is waited for comes, on a busy machine
-PORT = 18083
 
 
 @pytest.fixture(scope="module")
@@ -36,111 +31,11 @@ def plane() -> Iterator[ControlPlane]:
         yield made
 
 
-class Process:
-    """The operator as it runs in its pod."""
-
-    def __init__(self, plane: ControlPlane) -> None:
-        self._environment = {
-            **os.environ,
-            "KUBECONFIG": str(plane.kubeconfig),
-            "WINDLASS_IMAGE_PREPROCESS": "preprocess:1",
-            "WINDLASS_IMAGE_TRAIN": "train:1",
-            "WINDLASS_IMAGE_INFER": "infer:1",
-            "WINDLASS_IMAGE_INFER_TORCH": "infer-torch:1",
-            "WINDLASS_STORE_URL": "s3://windlass",
-            "AWS_SECRET_ACCESS_KEY": "hush-hush",
-            "WINDLASS_PORT": str(PORT),
-        }
-        self.start()
-
-    def start_another(self) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "windlass_operator"]
-        return subprocess.Popen(command, env=self._environment, stderr=subprocess.PIPE, text=True)
-
-    def start(self) -> None:
-        self.process = self.start_another()
-        eventually(self.is_ready, "the operator is ready")
-
-    def is_ready(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/readyz", timeout=2) as answer:
-                return bool(answer.status == 200)
-        except (urllib.error.URLError, OSError):
-            assert self.process.poll() is None, self.process.stderr and self.process.stderr.read()
-            return False
-
-    def end(self, how: signal.Signals) -> tuple[int, str]:
-        """Exit code and log."""
-        self.process.send_signal(how)
-        _, log = self.process.communicate(timeout=SECONDS)
-        return self.process.returncode, log
-
-
 @pytest.fixture
-def operator(plane: ControlPlane) -> Iterator[Process]:
-    made = Process(plane)
-    yield made
-    if made.process.poll() is None:
-        made.end(signal.SIGTERM)
-
-
-class Team:
-    """A namespace of its own for one test."""
-
-    def __init__(self, plane: ControlPlane, name: str) -> None:
-        self._plane, self._name = plane, name
-        plane.kubectl("create", "namespace", name)
-
-    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
-        return self._plane.kubectl("--namespace", self._name, *arguments, stdin=stdin)
-
-    def apply(self, *manifests: Manifest) -> None:
-        for manifest in manifests:
-            plain = {**manifest, "metadata": {"name": manifest["metadata"]["name"]}}
-            plain.pop("status", None)
-            self.kubectl("apply", "-f", "-", stdin=json.dumps(plain))
-
-    def get(self, kind: str, name: str) -> Any:
-        text = self.kubectl("get", kind, name, "--ignore-not-found", "-o", "json")
-        return json.loads(text) if text else None
-
-    def all(self, kind: str, selector: str = "") -> list[Any]:
-        found: list[Any] = json.loads(self.kubectl("get", kind, "-l", selector, "-o", "json"))["items"]
-        return found
-
-    def patch(self, kind: str, name: str, patch: Any, *options: str) -> None:
-        self.kubectl("patch", kind, name, "--type=merge", "-p", json.dumps(patch), *options)
-
-    def pods(self, kind: str, name: str, count: int) -> list[str]:
-        """Names of an object's pods, as soon as there are so many."""
-        selector = f"windlass.dev/{kind}={name}"
-        eventually(lambda: len(self.all("pods", selector)) == count, f"{count} pods of {kind} {name}")
-        return sorted(pod["metadata"]["name"] for pod in self.all("pods", selector))
-
-    def play(self, pod: str, status: Manifest) -> None:
-        """What a kubelet writes."""
-        container = self.get("pod", pod)["spec"]["containers"][0]["name"]
-        filled = [
-            {"name": container, "image": "x", "imageID": "x", "restartCount": 0, "ready": False, **entry}
-            for entry in status.get("containerStatuses", [])
-        ]
-        self.patch("pod", pod, {"status": {**status, "containerStatuses": filled}}, "--subresource=status")
-
-    def wait(self, kind: str, name: str, reason: str) -> Any:
-        """The object as soon as its first condition has the reason."""
-
-        def there() -> bool:
-            conditions = ((self.get(kind, name) or {}).get("status") or {}).get("conditions") or [{}]
-            return bool(conditions[0].get("reason") == reason)
-
-        eventually(there, f"{kind} {name}: {reason}", lambda: self.get(kind, name))
-        return self.get(kind, name)
-
-
-def eventually(probe: Callable[[], bool], what: str, shown: Callable[[], Any] = lambda: None) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not probe():
-        assert time.monotonic() < deadline, f"{what} did not come: {shown()}"
+def operator(plane: ControlPlane, tmp_path: Path) -> Iterator[OperatorProcess]:
+    with operator_process(plane, tmp_path) as made:
+        made.start()
+        yield made
 
 
 def prepare(team: Team) -> None:
@@ -164,7 +59,7 @@ def train(team: Team) -> None:
     team.wait("trainingjob", "run", "Published")
 
 
-def test_from_data_to_an_answering_service_in_reverse_order(plane: ControlPlane, operator: Process) -> None:
+def test_from_data_to_an_answering_service_in_reverse_order(plane: ControlPlane, operator: OperatorProcess) -> None:
     team = Team(plane, "loop")
     team.apply(b.inference_service())
     team.wait("inferenceservice", "digits", "WaitingForModel")
@@ -181,7 +76,7 @@ def test_from_data_to_an_answering_service_in_reverse_order(plane: ControlPlane,
     assert "hush-hush" not in log
 
 
-def test_killed_at_any_time_it_goes_on_where_it_was(plane: ControlPlane, operator: Process) -> None:
+def test_killed_at_any_time_it_goes_on_where_it_was(plane: ControlPlane, operator: OperatorProcess) -> None:
     team = Team(plane, "killed")
     team.apply(b.dataset())
     (pod,) = team.pods("dataset", "digits", 1)
@@ -207,7 +102,9 @@ def serve(team: Team, **spec: Any) -> None:
     team.apply(b.inference_service(**spec))
 
 
-def test_the_number_of_pods_belongs_to_the_autoscaler_and_left_out_fields_go(plane: ControlPlane, operator: Process) -> None:
+def test_the_number_of_pods_belongs_to_the_autoscaler_and_left_out_fields_go(
+    plane: ControlPlane, operator: OperatorProcess
+) -> None:
     team = Team(plane, "scaled")
     serve(team, replicas={"min": 2, "max": 9}, resources={"memory": "1Gi"})
     eventually(lambda: (team.get("deployment", "digits") or {}).get("spec", {}).get("replicas") == 2, "two pods at once")
@@ -222,7 +119,9 @@ def test_the_number_of_pods_belongs_to_the_autoscaler_and_left_out_fields_go(pla
     assert operator.is_ready()
 
 
-def test_a_child_deleted_by_hand_is_back_and_a_foreign_one_is_left_alone(plane: ControlPlane, operator: Process) -> None:
+def test_a_child_deleted_by_hand_is_back_and_a_foreign_one_is_left_alone(
+    plane: ControlPlane, operator: OperatorProcess
+) -> None:
     team = Team(plane, "meddled")
     team.kubectl("create", "service", "clusterip", "digits", "--tcp=80:80")
     foreign = team.get("service", "digits")["metadata"]["resourceVersion"]
@@ -242,7 +141,7 @@ def is_anew(found: Any, before: str) -> bool:
     return found is not None and found["metadata"]["uid"] != before
 
 
-def test_bad_data_is_told_at_once_and_deletion_leaves_nothing(plane: ControlPlane, operator: Process) -> None:
+def test_bad_data_is_told_at_once_and_deletion_leaves_nothing(plane: ControlPlane, operator: OperatorProcess) -> None:
     team = Team(plane, "bad")
     team.apply(b.dataset())
     (pod,) = team.pods("dataset", "digits", 1)
@@ -260,10 +159,10 @@ def test_bad_data_is_told_at_once_and_deletion_leaves_nothing(plane: ControlPlan
     assert operator.is_ready()
 
 
-def test_a_part_that_fails_ends_the_whole_process(operator: Process) -> None:
-    second = operator.start_another()
-    _, log = second.communicate(timeout=SECONDS)
-    assert second.returncode == 1, "its port is taken"
+def test_a_part_that_fails_ends_the_whole_process(operator: OperatorProcess) -> None:
+    operator.launch()
+    code, log = operator.ended()
+    assert code == 1, "its port is taken"
     assert "the operator ends after an error" in log
     assert operator.is_ready()
 

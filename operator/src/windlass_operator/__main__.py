@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import kopf
 
 from windlass_core import log
-from windlass_operator.api import ApiError, Key
+from windlass_operator.api import PARENTS, WATCHED_CHILDREN, ApiError, Key
 from windlass_operator.cluster import KubernetesCluster
 from windlass_operator.handlers import operator_registry, operator_settings
 from windlass_operator.health import Health
@@ -22,7 +22,9 @@ from windlass_operator.progress import ProgressScraper
 from windlass_operator.queue import WorkQueue
 from windlass_operator.reconcile import Reconciler
 from windlass_operator.resync import Resync
+from windlass_operator.served import wait_until_served
 from windlass_operator.settings import Settings, SettingsError
+from windlass_operator.streams import Streams
 
 # Keys worked on at the same time. A round waits for the API server most of its time; more would only make that one wait.
 WORKERS = 20
@@ -61,8 +63,8 @@ async def _run_parts(settings: Settings, cluster: KubernetesCluster) -> None:
     reconciler = Reconciler(cluster, settings, scraper, clock=lambda: datetime.now(UTC))
     intake = Intake(queue)
     resync = Resync(cluster, intake, queue, settings.namespaces)
-    started = asyncio.Event()
-    health = Health(queue, resync, started)
+    streams = Streams((*PARENTS, *WATCHED_CHILDREN), settings.namespaces)
+    health = Health(queue, resync, streams)
     async with asyncio.TaskGroup() as group:
         parts = [
             group.create_task(queue.run(), name="queue"),
@@ -74,12 +76,11 @@ async def _run_parts(settings: Settings, cluster: KubernetesCluster) -> None:
         # At its end kopf waits 5 s for tasks that were not there when it began, taking them for its own. Let all of ours begin.
         await asyncio.sleep(0)
         await kopf.operator(
-            registry=operator_registry(intake),
+            registry=operator_registry(intake, streams, lambda: wait_until_served(cluster, settings.namespaces)),
             settings=operator_settings(),
             clusterwide=not settings.namespaces,
             namespaces=settings.namespaces,
             standalone=True,
-            ready_flag=started,
         )
         for part in parts:
             part.cancel()

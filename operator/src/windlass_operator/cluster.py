@@ -36,6 +36,8 @@ KEEPALIVE_SECONDS = 75.0
 JSON = "application/json"
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
+# Under what the figures count questions for what the server serves.
+GROUPS = Kind("", "v1", "groups", "APIGroup")
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 
@@ -89,6 +91,21 @@ class KubernetesCluster:
     async def _touch(self) -> None:
         with suppress(Busy):
             await self._send("GET", "/version")
+
+    async def served(self, group: str, version: str) -> frozenset[str]:
+        """Plurals of the kinds that can be listed and watched, none while the server does not know the group.
+
+        It is asked as kopf will ask.
+
+        Raises:
+            ApiError: as the verbs of `api.Cluster`.
+        """
+        known = await self._request("GET", GROUPS, "/apis") or {}
+        versions = {each["groupVersion"] for one in known.get("groups", ()) for each in one["versions"]}
+        if f"{group}/{version}" not in versions:
+            return frozenset()
+        found = await self._request("GET", GROUPS, f"/apis/{group}/{version}", absent_ok=True) or {}
+        return frozenset(one["name"] for one in found.get("resources", ()) if {"list", "watch"} <= set(one["verbs"]))
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
         """See `api.Cluster`."""

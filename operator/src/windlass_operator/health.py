@@ -9,30 +9,31 @@ from windlass_operator import metrics
 from windlass_operator.api import Key
 from windlass_operator.queue import WorkQueue
 from windlass_operator.resync import Resync
+from windlass_operator.streams import Streams
 
 # Every request of a round has a timeout; a round of a few requests that takes longer hangs: seconds.
 LONGEST_ROUND_SECONDS = 300.0
 # A queue that moves empties a few thousand keys within this: seconds.
 LONGEST_WAIT_SECONDS = 900.0
+# kopf gives up a request after a minute of tries; a stream that takes longer to open was never asked for: seconds.
+LONGEST_OPENING_SECONDS = 120.0
 
 
 class Health:
-    """What the probes ask.
+    """What the probes ask."""
 
-    Args:
-        started: set when all watch streams have brought their first listing.
-    """
-
-    def __init__(self, queue: WorkQueue[Key], resync: Resync, started: asyncio.Event) -> None:
+    def __init__(self, queue: WorkQueue[Key], resync: Resync, streams: Streams) -> None:
         self._queue = queue
         self._resync = resync
-        self._started = started
+        self._streams = streams
 
     def fault(self) -> str | None:
         """Why the operator should be restarted, or None. A cluster that does not answer is no reason."""
         if self._resync.stale:
             kinds = ", ".join(sorted(kind.plural for kind in self._resync.stale))
             return f"the watch streams of {kinds} are silent"
+        if (seconds := self._streams.overdue()) > LONGEST_OPENING_SECONDS:
+            return f"the watch streams of {', '.join(self._streams.missing())} have not opened in {seconds:.0f} s"
         if (seconds := self._queue.longest_run()) > LONGEST_ROUND_SECONDS:
             return f"one key has been worked on for {seconds:.0f} s"
         if (seconds := self._queue.oldest_wait()) > LONGEST_WAIT_SECONDS:
@@ -45,9 +46,10 @@ class Health:
         return web.json_response({"status": fault or "ok"}, status=503 if fault else 200)
 
     async def readyz(self, _: web.Request) -> web.Response:
-        """200 once everything is watched."""
-        ready = self._started.is_set()
-        return web.json_response({"status": "ok" if ready else "starting"}, status=200 if ready else 503)
+        """200 once everything is watched: all that there is has been listed. Until then 503 with what is missing."""
+        missing = self._streams.missing()
+        status = f"waiting for the watch streams of {', '.join(missing)}" if missing else "ok"
+        return web.json_response({"status": status}, status=503 if missing else 200)
 
     async def metrics(self, _: web.Request) -> web.Response:
         """All figures in Prometheus' text format."""
