@@ -4,25 +4,29 @@ import asyncio
 import os
 import signal
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from windlass_core import log
-from windlass_core.direct import DirectRequest
 from windlass_core.errors import WindlassError
 from windlass_core.listening import listen
 from windlass_core.processes.crew import Crew, join
 from windlass_core.processes.supervisor import supervise
-from windlass_core.serving import create_app, serve
+
+if TYPE_CHECKING:
+    from windlass_core.direct import DirectRequest
 
 LOOPBACK = "127.0.0.1"
 DRAIN_DELAY_SECONDS = 0.5
-# Longer than a turn of the event loop on a machine that is busy.
-HANG_SECONDS = 5.0
+# Environment: seconds of silence after which a process is ended. By default longer than any turn on a machine that is busy.
+HANG = "CREW_POD_HANG"
+HANG_SECONDS = 60.0
 # Environment: a file; while it exists, processes that start end at once with the code that it holds.
 END_FILE = "CREW_POD_END_FILE"
 
 
 def application(crew: Crew) -> Any:
+    from windlass_core.serving import create_app  # what a parent does not need, nor a process that ends at once
+
     not_ready: dict[str, str | None] = {"why": None}
     app = create_app("crew", ready=lambda: not_ready["why"], crew=crew)
     me = {"number": crew.number, "pid": os.getpid()}
@@ -30,7 +34,7 @@ def application(crew: Crew) -> Any:
     crew.answer("ready of one", lambda change: not_ready.update(change) if change.pop("number") == crew.number else None)
     crew.answer("raise of one", lambda number: 1 // (crew.number - number))
 
-    def direct(request: DirectRequest) -> bool:
+    def direct(request: "DirectRequest") -> bool:
         request.reply(200, b"", str(crew.number).encode())
         return True
 
@@ -56,6 +60,10 @@ def application(crew: Crew) -> Any:
     async def raise_in_one(number: int) -> Any:
         return await crew.ask("raise of one", number)
 
+    @app.post("/end/{code}")
+    async def end(code: int) -> None:
+        os._exit(code)
+
     @app.get("/slow")
     async def slow(seconds: float) -> dict[str, int]:
         await asyncio.sleep(seconds)
@@ -73,7 +81,8 @@ def main() -> int:
         try:
             program = [sys.executable, *sys.argv]
             listener = listen(LOOPBACK, port)
-            return supervise(program, count, listener, drain_delay=DRAIN_DELAY_SECONDS, hang=HANG_SECONDS)
+            hang = float(os.environ.get(HANG, HANG_SECONDS))
+            return supervise(program, count, listener, drain_delay=DRAIN_DELAY_SECONDS, hang=hang)
         except WindlassError as error:
             print(error.reason, error.message, file=sys.stderr, flush=True)
             return error.exit_code
@@ -81,6 +90,8 @@ def main() -> int:
     if end_file and os.path.exists(end_file):  # noqa: PTH110
         with open(end_file) as file:  # noqa: PTH123
             return int(file.read())
+    from windlass_core.serving import serve
+
     serve(application(crew), drain_delay=DRAIN_DELAY_SECONDS)
     return 0
 

@@ -10,7 +10,11 @@ Knows HTTP/1.1 as uvicorn and httptools have it, and no application.
 
 from __future__ import annotations
 
+import fcntl
+import termios
 import time
+from array import array
+from asyncio import Transport
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -181,6 +185,15 @@ class DirectProtocol(HttpToolsProtocol):
             self._start_late()
             super().on_message_complete()
 
+    def shutdown(self) -> None:
+        """The server leaves: close what is idle, and have what is being answered close after it.
+
+        A request that has begun to come, or waits in the kernel to be read, would be lost by closing: it is answered first.
+        """
+        idle = self.cycle is None or self.cycle.response_complete
+        if not (idle and (self.patience.head_begun or _unread_bytes(self.transport))):
+            super().shutdown()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, and with it the request that was being answered."""
         super().connection_lost(exc)
@@ -259,6 +272,13 @@ def _joined(headers: list[tuple[bytes, bytes]]) -> tuple[bytes, bool]:
     """The lines of uvicorn's default headers, and whether they say that connections end."""
     lines = b"".join(b"%b: %b\r\n" % header for header in headers)
     return lines, any(name == b"connection" and value == b"close" for name, value in headers)
+
+
+def _unread_bytes(transport: Transport) -> int:
+    """What the kernel has received on a connection that is open, and nobody has read yet."""
+    count = array("i", [0])
+    fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.FIONREAD, count)
+    return count[0]
 
 
 def header(headers: list[tuple[bytes, bytes]], name: bytes) -> bytes | None:

@@ -23,27 +23,32 @@ _log = logging.getLogger(__name__)
 class Patience:
     """What is known of one connection between two looks. All times are seconds on one steady clock."""
 
-    __slots__ = ("head_since", "in_request", "unread", "unread_since")
+    __slots__ = ("head_begun", "head_since", "in_request", "unread", "unread_since")
 
     def __init__(self, now: float) -> None:
         self.head_since: float | None = now
+        self.head_begun = False  # some of it has come
         self.in_request = False
         self.unread = 0
         self.unread_since = now
 
     def data_came(self, now: float) -> None:
         """Bytes have come; call it before they are parsed."""
-        if not self.in_request and self.head_since is None:
-            self.head_since = now
+        if not self.in_request:
+            self.head_begun = True
+            if self.head_since is None:
+                self.head_since = now
 
     def head_ended(self) -> None:
         """A head is whole."""
         self.head_since = None
+        self.head_begun = False
         self.in_request = True
 
     def request_ended(self) -> None:
         """A request is whole, its body too; the next bytes begin another."""
         self.head_since = None
+        self.head_begun = False
         self.in_request = False
 
     def late_head(self, now: float) -> bool:

@@ -162,20 +162,30 @@ class _Server(uvicorn.Server):
         _log.info("draining", extra={"delay": self._drain_delay})
         self._on_drain()
         self._leave_at = time.monotonic() + self._drain_delay
+        self._ask_to_leave()
+
+    def _ask_to_leave(self) -> None:
+        """Have every answer from now on say that it is the last on its connection."""
         # uvicorn adds these to every response and rebuilds its own list from the first once a second.
         self.config.headers.append(_CLOSE)
         self.config.encoded_headers.append((_CLOSE[0].encode(), _CLOSE[1].encode()))
         self.server_state.default_headers = [*self.server_state.default_headers, self.config.encoded_headers[-1]]
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        if self._leave_at is not None:
+        if self._leave_at is None:
+            self._ask_to_leave()
+        else:
             for listener in (*self.servers, *(sockets or ())):
                 listener.close()
+            if isinstance(self.crew, WorkerCrew):
+                await self.crew.took_all()
             linger_until = time.monotonic() + LINGER_SECONDS
             while self.server_state.connections and time.monotonic() < linger_until:  # noqa: ASYNC110  (as uvicorn itself)
                 await asyncio.sleep(LINGER_SECONDS / 50)
         if isinstance(self.crew, WorkerCrew):
             self.crew.end()
+        if self._connecting:
+            await asyncio.wait(self._connecting)
         await super().shutdown(sockets)
 
     async def on_tick(self, counter: int) -> bool:

@@ -3,6 +3,7 @@
     cores        how many cores this container may use
     supervisor   the parent: accepts connections, hands each to the process that has the fewest, and replaces processes that die
     process, deaths, inquiries   what it keeps of each process, when it gives up, and questions under way
+    pulse        whether a process lives
     crew         a process's side: takes connections, and asks all processes of the pod a question
     answers      how the answers of all processes become the pod's: readiness and metrics
     samples      metrics of several processes as one

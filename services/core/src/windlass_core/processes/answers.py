@@ -12,6 +12,7 @@ PRESENT = "present"
 READY = "ready"
 METRICS = "metrics"
 ALIVE = "alive"
+HEALTH_TOPICS = frozenset({READY, METRICS, ALIVE})
 
 
 class PodAnswers:

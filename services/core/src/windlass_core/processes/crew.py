@@ -13,10 +13,12 @@ import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from inspect import isawaitable
 from itertools import count
 from typing import Any
 
+from windlass_core.errors import Unavailable
 from windlass_core.processes.answers import ALIVE, METRICS, PRESENT, READY, PodAnswers
 from windlass_core.processes.frames import READ_BYTES, Frame, FrameReader, encode, passed_sockets
 
@@ -25,7 +27,9 @@ WORKER_VARIABLE = "WINDLASS_WORKER"
 # The others answer within a turn of their event loops; a turn is at most the run of a large batch.
 ASK_SECONDS = 5.0
 # A kubelet waits a second or more for the answer to its probe; what is known by then is told.
-ALIVE_SECONDS = 0.5
+PROBE_SECONDS = 0.5
+# For the word of the supervisor that no more connections come; it has said so long before, unless it is starved.
+LAST_SECONDS = 5.0
 # Sockets taken in one turn of the loop: a burst must not keep those that are served already.
 TAKEN_AT_ONCE = 32
 
@@ -67,7 +71,7 @@ class Crew:
     async def why_not_ready(self) -> str | None:
         """None when the pod can be sent requests, else a sentence."""
         try:
-            reason: str | None = await self.ask(READY)
+            reason: str | None = await self.ask(READY, seconds=PROBE_SECONDS)
         except TimeoutError:
             return "the processes of this pod do not answer one another"
         return reason
@@ -78,14 +82,17 @@ class Crew:
         Those that do not answer are not counted: one may be starting, and one that ended is brought back anyhow.
         """
         try:
-            answers = await self.ask(ALIVE, seconds=ALIVE_SECONDS)
+            answers = await self.ask(ALIVE, seconds=PROBE_SECONDS)
         except TimeoutError:
             answers = [await self._own(ALIVE, None)]
         return next(filter(None, answers), None)
 
     async def metrics(self) -> Any:
-        """Snapshot of the metrics of all processes."""
-        return await self.ask(METRICS)
+        """Snapshot of the metrics of all processes. Raises Unavailable when they do not answer one another."""
+        try:
+            return await self.ask(METRICS)
+        except TimeoutError:
+            raise Unavailable("the processes of this pod do not answer one another") from None
 
     async def _own(self, topic: str, document: Any) -> Any:
         found = self._answers[topic](document)
@@ -106,6 +113,7 @@ class WorkerCrew(Crew):
         self._tasks: set[asyncio.Task[None]] = set()
         self._writer: asyncio.StreamWriter | None = None
         self._orphaned = False
+        self._took_all = asyncio.Event()
 
     @property
     def orphaned(self) -> bool:
@@ -118,6 +126,12 @@ class WorkerCrew(Crew):
         self._keep(self._listen(reader))
         loop = asyncio.get_running_loop()
         loop.add_reader(self._sockets.fileno(), self._take, loop, connected)
+
+    async def took_all(self) -> None:
+        """Until the last connection that the supervisor gives has been taken; for a process that was told to stop."""
+        if not self._orphaned:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._took_all.wait(), LAST_SECONDS)
 
     def end(self) -> None:
         """Take no connections any more."""
@@ -134,27 +148,35 @@ class WorkerCrew(Crew):
         self._say({"kind": "ask", "id": number, "topic": topic, "document": document, "seconds": seconds})
         try:
             # The supervisor answers after `seconds` with what it has; it is given a moment more for that.
-            return await asyncio.wait_for(future, seconds + ASK_SECONDS)
+            return await asyncio.wait_for(future, seconds + min(seconds, ASK_SECONDS))
         finally:
             del self._asked[number]
 
     def _take(self, loop: asyncio.AbstractEventLoop, connected: Callable[[socket.socket], None]) -> None:
         try:
             for taken in passed_sockets(self._sockets, TAKEN_AT_ONCE):
-                taken.setblocking(False)
-                connected(taken)
+                if taken is None:
+                    _log.error("a connection was lost, because this process may have no more descriptors")
+                    self.closed()
+                else:
+                    taken.setblocking(False)
+                    connected(taken)
         except (EOFError, OSError):
             loop.remove_reader(self._sockets.fileno())
-            self._orphaned = True
+            self._took_all.set()
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
-        while piece := await reader.read(READ_BYTES):
-            for frame in self._frames.feed(piece):
-                if frame["kind"] == "question":
-                    self._keep(self._reply(frame))
-                elif (future := self._asked.get(frame["id"])) and not future.done():
-                    future.set_result(frame["answer"])
-        self._orphaned = True
+        try:
+            while piece := await reader.read(READ_BYTES):
+                for frame in self._frames.feed(piece):
+                    if frame["kind"] == "question":
+                        self._keep(self._reply(frame))
+                    elif (future := self._asked.get(frame["id"])) and not future.done():
+                        future.set_result(frame["answer"])
+        except ConnectionError:
+            pass  # how the supervisor's death is told where it had not read all that was said to it
+        finally:
+            self._orphaned = True
 
     async def _reply(self, question: Frame) -> None:
         reply: Frame = {"kind": "answer", "id": question["id"]}

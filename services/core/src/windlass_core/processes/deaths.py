@@ -1,22 +1,23 @@
 """What follows when serving processes die: how soon one is started anew, and when it is enough. Pure."""
 
-from collections import deque
-
-# Deaths within the window after which the pod ends: the fault is then not of a moment, and the pod's own restart is seen.
+# Deaths in a row after which the pod ends: the fault is then not of a moment, and the pod's own restart is seen.
 MAX_DEATHS = 7
-DEATH_WINDOW_SECONDS = 300.0
-# Pause before a process is started anew: none after the first death in the window, then this much, doubled with each.
+# So long without a death ends a row. No window in which deaths are counted: one that is slow to die, because it hangs or loads
+# a large model first, would be started anew for ever.
+QUIET_SECONDS = 300.0
+# Pause before a process is started anew: none after the first death of a row, then this much, doubled with each.
 FIRST_PAUSE_SECONDS = 0.25
 
 
 class Deaths:
-    """Of all processes of a pod, within the window."""
+    """Of all processes of a pod, in a row."""
 
     def __init__(self) -> None:
-        self._times: deque[float] = deque()
+        self._count = 0
+        self._last = 0.0
 
     def __len__(self) -> int:
-        return len(self._times)
+        return self._count
 
     def next_start(self, now: float) -> float | None:
         """A process died.
@@ -27,10 +28,8 @@ class Deaths:
         Returns:
             Seconds until it is to be started anew; None when there were too many.
         """
-        self._times.append(now)
-        while self._times[0] < now - DEATH_WINDOW_SECONDS:
-            self._times.popleft()
-        deaths = len(self._times)
-        if deaths >= MAX_DEATHS:
+        self._count = self._count + 1 if now - self._last <= QUIET_SECONDS else 1
+        self._last = now
+        if self._count >= MAX_DEATHS:
             return None
-        return 0.0 if deaths == 1 else FIRST_PAUSE_SECONDS * 2 ** (deaths - 2)
+        return 0.0 if self._count == 1 else FIRST_PAUSE_SECONDS * 2 ** (self._count - 2)

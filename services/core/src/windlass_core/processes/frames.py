@@ -50,8 +50,11 @@ def pass_socket(channel: socket.socket, passed: socket.socket) -> bool:
     return True
 
 
-def passed_sockets(channel: socket.socket, limit: int) -> Iterator[socket.socket]:
-    """The sockets that were handed over and not taken yet, at most `limit`. Raises EOFError when nobody will hand over more."""
+def passed_sockets(channel: socket.socket, limit: int) -> Iterator[socket.socket | None]:
+    """The sockets that were handed over and not taken yet, at most `limit`.
+
+    None for one that this process has no descriptor left for: it is lost. Raises EOFError when nobody will hand over more.
+    """
     for _ in range(limit):
         try:
             data, descriptors, _flags, _address = socket.recv_fds(channel, 1, 1, socket.MSG_DONTWAIT)
@@ -59,6 +62,8 @@ def passed_sockets(channel: socket.socket, limit: int) -> Iterator[socket.socket
             return
         if not data:
             raise EOFError
+        if not descriptors:
+            yield None
         for descriptor in descriptors:
             os.set_inheritable(descriptor, False)
             yield socket.socket(fileno=descriptor)

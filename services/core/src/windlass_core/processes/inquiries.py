@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from windlass_core.processes.answers import PodAnswers
+from windlass_core.processes.answers import HEALTH_TOPICS, PodAnswers
 from windlass_core.processes.frames import Frame
 from windlass_core.processes.process import Process
 
@@ -29,10 +29,14 @@ class Inquiries:
         self._numbers = count()
 
     def ask(self, asker: Process, frame: Frame, processes: Iterable[Process]) -> None:
-        """Put the question of `frame` to all processes; whoever has not answered after its seconds is left out."""
+        """Put the question of `frame` to all processes; whoever has not answered after its seconds is left out.
+
+        Questions of health, which a kubelet or Prometheus waits for, do not wait for a process that is silent already.
+        """
         number = next(self._numbers)
         asked = list(processes)
-        self._open[number] = _Inquiry(asker, frame["id"], frame["topic"], {process.number for process in asked})
+        waits = [process for process in asked if process.pulse.answers or frame["topic"] not in HEALTH_TOPICS]
+        self._open[number] = _Inquiry(asker, frame["id"], frame["topic"], {process.number for process in waits})
         for process in asked:
             process.say({"kind": "question", "id": number, "topic": frame["topic"], "document": frame["document"]})
         asyncio.get_running_loop().call_later(frame["seconds"], self._conclude, number)
@@ -45,8 +49,9 @@ class Inquiries:
             self._without(frame["id"], inquiry, process.number)
 
     def ended(self, process: Process) -> None:
-        """A process has ended; nobody waits for its answers."""
+        """A process has ended; nobody waits for its answers, and what it has said of its state is true no more."""
         for number, inquiry in list(self._open.items()):
+            inquiry.answers.pop(str(process.number), None)
             self._without(number, inquiry, process.number)
 
     def _without(self, number: int, inquiry: _Inquiry, process: int) -> None:

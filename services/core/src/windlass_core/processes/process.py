@@ -5,11 +5,14 @@ import os
 import socket
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Self
 
+from windlass_core.processes.answers import PRESENT
 from windlass_core.processes.crew import WORKER_VARIABLE
 from windlass_core.processes.frames import Frame, encode, pass_socket
+from windlass_core.processes.pulse import Pulse
 
 
 @dataclass
@@ -20,7 +23,8 @@ class Process:
         number: from 0; a process that takes the place of one that died has its number.
         pidfd: readable when the process has ended.
         connections: that it was given and has not told as closed.
-        heard: when it last said something, on the event loop's clock; None before it serves.
+        pulse: whether its event loop turns.
+        fault: why its parent has ended it; empty when it ended by itself.
         given: number of the last connection that it was given: among equals the one that has waited longest is next.
     """
 
@@ -32,18 +36,25 @@ class Process:
     writer: asyncio.StreamWriter
     connections: int = 0
     given: int = 0
-    heard: float | None = None
+    pulse: Pulse = field(default_factory=Pulse)
+    fault: str = ""
 
     @classmethod
     async def start(cls, number: int, command: Sequence[str]) -> Self:
-        """Start the program, with its ends of the sockets."""
+        """Start the program, with its ends of the sockets. Raises OSError when the system has no room for it."""
         ours, theirs = zip(*(socket.socketpair() for _ in range(2)), strict=True)
         descriptors = [end.fileno() for end in theirs]
         environment = os.environ | {WORKER_VARIABLE: " ".join(map(str, (number, *descriptors)))}
         # Starting takes a millisecond and is waited for: asyncio's own way needs a thread for each process.
-        program = subprocess.Popen(command, env=environment, pass_fds=descriptors)  # noqa: ASYNC220
-        for end in theirs:
-            end.close()
+        try:
+            program = subprocess.Popen(command, env=environment, pass_fds=descriptors)  # noqa: ASYNC220
+        except OSError:
+            for end in ours:
+                end.close()
+            raise
+        finally:
+            for end in theirs:
+                end.close()
         reader, writer = await asyncio.open_unix_connection(sock=ours[1])
         return cls(number, program, os.pidfd_open(program.pid), ours[0], reader, writer)
 
@@ -54,6 +65,21 @@ class Process:
         self.connections += 1
         self.given = handed
         return True
+
+    def take_no_more(self) -> None:
+        """Tell it, behind the connections that it was given, that there will be no others."""
+        with suppress(OSError):  # it is gone
+            self.sockets.shutdown(socket.SHUT_WR)
+
+    def ask_for_pulse(self) -> None:
+        """Ask it whether it is there."""
+        self.pulse.asked()
+        self.say({"kind": "question", "id": None, "topic": PRESENT, "document": None})
+
+    def kill(self, fault: str) -> None:
+        """End it, for a reason."""
+        self.fault = fault
+        self.program.kill()
 
     def say(self, frame: Frame) -> None:
         """Send it a message, unless it is gone."""

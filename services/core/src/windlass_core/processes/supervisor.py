@@ -2,12 +2,14 @@
 
 Ends as its processes end: told to stop, it tells them, goes on handing over until they stop taking, and waits for them. A
 process that ends with a final code (its configuration or data can never be served) ends the pod with it. One that dies is
-started anew; a pod whose processes keep dying ends with the reason.
+started anew; a pod whose processes keep dying ends with the reason. One that is silent is given no connections until it answers
+again, and ended when it does not; while none answers, connections wait where the kernel keeps them.
 
 Uses the standard library alone, so that it is small and quick to start. Knows no HTTP: what it hands over are sockets.
 """
 
 import asyncio
+import errno
 import logging
 import signal
 import socket
@@ -17,11 +19,12 @@ from contextlib import suppress
 
 from windlass_core.errors import WindlassError
 from windlass_core.listening import DRAIN_DELAY_SECONDS, DRAIN_SECONDS, LINGER_SECONDS
-from windlass_core.processes.answers import PRESENT, PodAnswers
-from windlass_core.processes.deaths import DEATH_WINDOW_SECONDS, Deaths
+from windlass_core.processes.answers import PodAnswers
+from windlass_core.processes.deaths import QUIET_SECONDS, Deaths
 from windlass_core.processes.frames import READ_BYTES, Frame, FrameReader
 from windlass_core.processes.inquiries import Inquiries
 from windlass_core.processes.process import Process
+from windlass_core.processes.pulse import HANG_SECONDS, HEARTBEAT_SECONDS
 
 # Exit codes that say that trying again cannot help (see `windlass_core.errors`).
 FINAL_CODES = frozenset(range(40, 44))
@@ -31,11 +34,10 @@ KILL_SECONDS = 3.0
 ACCEPTED_AT_ONCE = 64
 # When no process takes a connection now, it is offered again after this.
 OFFER_AGAIN_SECONDS = 0.01
+# When the system has no descriptors or memory for another connection, it is asked again after this.
+ACCEPT_AGAIN_SECONDS = 0.5
+_NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 PROCESS_DIED = "ProcessDied"
-# How often each process is asked whether it is there, and after how long without a word it is taken for dead: its event loop
-# hangs, because a turn of it is never longer than the run of a large batch.
-HEARTBEAT_SECONDS = 1.0
-HANG_SECONDS = 60.0
 
 _log = logging.getLogger(__name__)
 
@@ -57,6 +59,7 @@ class Supervisor:
         self._code = 0
         self._failure: WindlassError | None = None
         self._stopping = False
+        self._starting = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> int:
@@ -68,7 +71,6 @@ class Supervisor:
         self._listener.setblocking(False)
         for number in range(self._count):
             await self._start(number)
-        self._accept_on()
         self._beat()
         await self._ended.wait()
         if self._failure:
@@ -78,12 +80,23 @@ class Supervisor:
     # Processes
 
     async def _start(self, number: int) -> None:
-        process = self._processes[number] = await Process.start(number, self._command)
+        self._starting += 1
+        try:
+            process = await Process.start(number, self._command)
+        except OSError as error:
+            _log.error("process %d could not be started", number, extra={"error": str(error)})
+            self._died(number, f"because it could not be started: {error.strerror}")
+            return
+        finally:
+            self._starting -= 1
+        self._processes[number] = process
         self._loop.add_reader(process.pidfd, self._end, process)
         self._keep(self._listen(process))
         _log.info("process %d started", number, extra={"pid": process.program.pid})
         if self._stopping:
             process.program.send_signal(signal.SIGTERM)
+            if self._listener.fileno() < 0:
+                process.take_no_more()
 
     def _end(self, process: Process) -> None:
         """A process has ended."""
@@ -97,35 +110,43 @@ class Supervisor:
             self._code = code
             self._stop()
         else:
-            self._died(process, code)
-        if self._stopping and not self._processes:
+            how = process.fault or (f"by signal {-code}" if code < 0 else f"with code {code}")
+            _log.error("process %d ended %s", process.number, how, extra={"connections": process.connections})
+            self._died(process.number, how)
+        self._end_when_all_have()
+
+    def _end_when_all_have(self) -> None:
+        if self._stopping and not self._processes and not self._starting:
             self._ended.set()
 
     def _beat(self) -> None:
         """Ask all processes whether they are there, and end those that have not said a word for too long."""
-        now = self._loop.time()
         for process in self._processes.values():
-            if process.heard is not None and now - process.heard > self._hang:
-                _log.error("process %d hangs", process.number, extra={"silentSeconds": round(now - process.heard)})
-                process.program.kill()
-            else:
-                process.say({"kind": "question", "id": None, "topic": PRESENT, "document": None})
+            pulse = process.pulse
+            if pulse.hangs(self._hang):
+                if not process.fault:
+                    _log.error("process %d hangs and is ended", process.number, extra={"silentSeconds": pulse.silent_seconds})
+                    process.kill(f"because it hung for {pulse.silent_seconds:.0f} s")
+                continue
+            answered = pulse.answers
+            process.ask_for_pulse()
+            if answered and not pulse.answers:
+                _log.warning("process %d is silent and gets no connections until it answers", process.number)
         self._loop.call_later(HEARTBEAT_SECONDS, self._beat)
 
-    def _died(self, process: Process, code: int) -> None:
-        how = f"by signal {-code}" if code < 0 else f"with code {code}"
-        _log.error("process %d ended %s", process.number, how, extra={"connections": process.connections})
-        self._answers.died(str(process.number))
+    def _died(self, number: int, how: str) -> None:
+        """A process has ended that should not, or could not be started."""
+        self._answers.died(str(number))
         pause = self._deaths.next_start(time.monotonic())
         if pause is None:
             self._failure = WindlassError(
-                f"{len(self._deaths)} serving processes ended within {DEATH_WINDOW_SECONDS:.0f} s, the last {how}; "
-                "the log tells more, and after signal 9 the pod may need more memory",
+                f"{len(self._deaths)} serving processes ended, none later than {QUIET_SECONDS:.0f} s after the one before, "
+                f"the last {how}; the log tells more, and after signal 9 the pod may need more memory",
                 reason=PROCESS_DIED,
             )
             self._stop()
         else:
-            self._loop.call_later(pause, self._start_again, process.number)
+            self._loop.call_later(pause, self._start_again, number)
 
     def _start_again(self, number: int) -> None:
         if not self._stopping:
@@ -138,17 +159,25 @@ class Supervisor:
         self._stopping = True
         for process in self._processes.values():
             process.program.send_signal(signal.SIGTERM)
+        self._end_when_all_have()
         self._loop.call_later(self._drain_delay, self._close_listener)
         self._loop.call_later(self._drain_delay + LINGER_SECONDS + DRAIN_SECONDS + KILL_SECONDS, self._kill)
 
     def _close_listener(self) -> None:
+        """Hand over what the kernel has accepted already, which closing would cut, and tell all that it was the last."""
         self._loop.remove_reader(self._listener.fileno())
+        with suppress(OSError):
+            while self._hand_over(accepted := self._listener.accept()[0]):
+                pass
+            accepted.close()
         self._listener.close()
+        for process in self._processes.values():
+            process.take_no_more()
 
     def _kill(self) -> None:
         for process in self._processes.values():
             _log.error("process %d did not end in time", process.number)
-            process.program.kill()
+            process.kill("because it did not end in time")
 
     # Connections
 
@@ -157,14 +186,21 @@ class Supervisor:
             self._loop.add_reader(self._listener.fileno(), self._accept)
 
     def _accept(self) -> None:
+        if not any(process.pulse.answers for process in self._processes.values()):
+            # On again with the first word of one of them.
+            self._loop.remove_reader(self._listener.fileno())
+            return
         for _ in range(ACCEPTED_AT_ONCE):
             try:
                 accepted, _address = self._listener.accept()
             except BlockingIOError:
                 return
             except OSError as error:
-                # The client is gone already, or there are no descriptors left: others may be served all the same.
+                # The client is gone already: others may be served all the same.
                 _log.warning("a connection could not be accepted", extra={"error": str(error)})
+                if error.errno in _NO_ROOM:
+                    self._loop.remove_reader(self._listener.fileno())
+                    self._loop.call_later(ACCEPT_AGAIN_SECONDS, self._accept_on)
                 return
             if not self._hand_over(accepted):
                 self._loop.remove_reader(self._listener.fileno())
@@ -172,8 +208,10 @@ class Supervisor:
                 return
 
     def _hand_over(self, accepted: socket.socket) -> bool:
-        """Give a connection to the process with the fewest; False when none takes one."""
-        for process in sorted(self._processes.values(), key=lambda process: (process.connections, process.given)):
+        """Give a connection to the process with the fewest, if it can to one that answers; False when none takes one."""
+        for process in sorted(
+            self._processes.values(), key=lambda process: (not process.pulse.answers, process.connections, process.given)
+        ):
             if process.take(accepted, self._handed):
                 self._handed += 1
                 accepted.close()
@@ -192,13 +230,23 @@ class Supervisor:
 
     async def _listen(self, process: Process) -> None:
         frames = FrameReader()
-        with suppress(ConnectionError):
+        try:
             while piece := await process.reader.read(READ_BYTES):
                 for frame in frames.feed(piece):
                     self._heard(process, frame)
+        except ConnectionError:
+            return  # it has ended, which its pidfd tells
+        except ValueError as error:
+            _log.error("process %d says what cannot be understood", process.number, extra={"error": str(error)})
+            process.kill("because it said what cannot be understood")
 
     def _heard(self, process: Process, frame: Frame) -> None:
-        process.heard = self._loop.time()
+        if self._processes.get(process.number) is not process:
+            return  # said before it ended, and what it counted then is counted already
+        if not process.pulse.answers:
+            process.pulse.heard()
+            self._accept_on()
+        process.pulse.heard()
         if frame["kind"] == "closed":
             process.connections -= 1
         elif frame["kind"] == "ask":
