@@ -11,6 +11,7 @@ import pytest
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
+from windlass_core import server as server_module
 from windlass_core.direct import DirectRequest, header, header_lines
 from windlass_core.serving import BackgroundServer, create_app
 
@@ -206,6 +207,48 @@ def test_a_client_that_asks_for_it_has_its_connection_closed(connection: socket.
     received = b"".join(iter(lambda: connection.recv(65536), b""))
     assert b"\r\nconnection: close\r\n" in received
     assert received.endswith(BODY)
+
+
+@pytest.mark.parametrize("path", [ECHO, "/healthz"], ids=["answered the short way", "answered the ASGI way"])
+def test_a_request_whose_head_has_begun_when_the_server_leaves_is_answered_and_told_to_leave(
+    monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(server_module, "BACKGROUND_DRAIN_SECONDS", 30)
+    with (
+        BackgroundServer(Application().app, 0, host="127.0.0.1") as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=10) as late,
+        socket.create_connection(("127.0.0.1", server.port), timeout=10) as idle,
+    ):
+        for connection in (late, idle):
+            connection.sendall(post(BODY))
+            assert answer(connection)[0] == 200
+        request = post(b"", path=path, method="POST" if path == ECHO else "GET")
+        late.sendall(request[:20])
+        wait_until_read(late, server.port)
+        server._server.should_exit = True
+        assert idle.recv(1) == b"", "what is idle is closed"
+        late.sendall(request[20:])
+        status, headers, _ = answer(late)
+        assert (status, headers["connection"]) == (200, "close")
+        assert late.recv(1) == b""
+
+
+def test_a_request_that_waits_to_be_read_when_the_server_leaves_is_answered(
+    application: Application, connection: socket.socket
+) -> None:
+    connection.sendall(post(b"first", "X-Wish: wait"))
+    until(lambda: len(application.waiting) == 1)
+    request = application.waiting.pop()
+    reply_from_outside(request, b"first")
+    assert answer(connection)[2] == b"first"
+
+    def leave() -> None:
+        until(lambda: unread(connection.getsockname()[1]) > 0)
+        request._protocol.shutdown()
+
+    request._protocol.loop.call_soon_threadsafe(leave)
+    connection.sendall(post(b"second"))
+    assert answer(connection)[2] == b"second"
 
 
 def test_requests_are_measured_and_none_is_left_in_flight(connection: socket.socket) -> None:

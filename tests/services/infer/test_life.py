@@ -166,6 +166,18 @@ def test_a_version_that_must_not_be_served_ends_the_process_and_says_why(
     assert result.message
 
 
+def test_a_version_that_cannot_be_loaded_ends_a_pod_of_two_processes_without_another_try(
+    serve: Callable[..., Any], shelf: Any, examples: dict[str, Any]
+) -> None:
+    spec = shelf.spec(shelf.publish(examples["numbers"], program=b"no program")).model_copy(update={"processes": 2})
+    with serve(spec, shelf.environment, until_ready=False) as server:
+        assert server.process.wait(60) == 41
+        assert server.result().reason == "ModelLoadFailed"
+        log = server.log.read_text()
+    assert [log.count(f"process {number} started") for number in (0, 1)] == [1, 1]
+    assert "ended with code" not in log
+
+
 @pytest.mark.parametrize(
     ("environment", "sentence"),
     [
