@@ -158,7 +158,8 @@ def test_it_is_not_ready_before_the_last_watch_is_open(kind: Kind, tmp_path: Pat
         operator.launch()
         awaited = (503, f"waiting for the watch streams of {kind.plural}")
         eventually(lambda: operator.readiness() == awaited, "all others are open", operator.log)
-        assert api.watched == {one.path(None) for one in KINDS}
+        eventually(lambda: api.watched == {one.path(None) for one in KINDS}, "the last was asked for too", operator.log)
+        assert operator.readiness() == awaited
         api.refusals.clear()
         eventually(operator.is_ready, "the operator is ready", operator.log)
 
