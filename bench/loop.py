@@ -20,6 +20,7 @@ from typing import Any
 
 import httpx
 import yaml
+
 from cluster import Api, Object, Watch, fresh_namespace, until
 
 ROOT = Path(__file__).resolve().parents[1]
