@@ -110,7 +110,8 @@ class _Exchange:
         serving.measurements.request_seconds.observe(time.perf_counter() - self._request.received)
         if question.coding and len(encoded.body) >= COMPRESS_FROM_BYTES:
             packing = self._way.packed(encoded, question.coding)
-            packing.add_done_callback(lambda packed: self._reply(serving, packed.result()))
+            # What cannot be packed goes as it is.
+            packing.add_done_callback(lambda packed: self._reply(serving, encoded if packed.exception() else packed.result()))
         else:
             self._reply(serving, encoded)
 

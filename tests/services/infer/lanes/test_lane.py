@@ -172,3 +172,20 @@ def test_queue_compute_and_batch_sizes_are_measured() -> None:
         assert not math.isnan(measured.queue_seconds.sum)
 
     run(test)
+
+
+def test_a_caller_who_cannot_be_answered_costs_the_others_nothing() -> None:
+    async def test(bench: Bench) -> None:
+        first = await bench.occupy()
+
+        def broken(_outcome: object) -> None:
+            raise ConnectionError("the connection is closed")
+
+        bench.lane.submit({"x": np.ones((1, 1), np.float32)}, 1, broken)
+        other = bench.ask(2)
+        bench.engine.go.set()
+        assert await answer(first) == doubled(0)
+        assert await answer(other) == doubled(2)
+        assert bench.engine.batches == [1, 2]
+
+    run(test)

@@ -8,6 +8,7 @@ Used on the event loop. Knows no protocol.
 """
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -31,6 +32,8 @@ MAX_WAITING_ROWS = 4096
 MAX_BUCKETS = 64
 
 Shape = tuple[tuple[int, ...], ...]
+
+log = logging.getLogger(__name__)
 
 
 class Ticket:
@@ -221,7 +224,11 @@ class Lane:
             return
         call.settled = True
         self._count(-work.rows)
-        call.done(outcome)
+        try:
+            call.done(outcome)
+        except Exception:
+            # One caller to whom nothing can be given must not cost the others of the batch their answers.
+            log.exception("an answer could not be given to its caller")
 
     def _cancel(self, bucket: Bucket, work: Work[Call]) -> None:
         if not work.item.settled:
