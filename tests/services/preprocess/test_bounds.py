@@ -84,12 +84,15 @@ def test_a_long_query_tells_how_far_it_is(bench: DatasetBench, tmp_path: Path) -
 
 def test_sigterm_interrupts_a_query_that_runs(bench: DatasetBench, tmp_path: Path) -> None:
     before = signal.signal(signal.SIGTERM, lambda *_: bench.context.stop_requested.set())
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM))
     try:
         with Database(tmp_path, bench.limits, bench.context.stop_requested) as database:
-            timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM))
             timer.start()
             with pytest.raises(Stopped):
                 database.rows("SELECT count(*) FROM range(10000000) a, range(100000) b WHERE a.range * b.range % 7 = 1")
-            timer.join()
     finally:
+        # The signal ends the whole test run unless it is handled, so the handler stays until it cannot come any more.
+        timer.cancel()
+        if timer.is_alive():
+            timer.join()
         signal.signal(signal.SIGTERM, before)
