@@ -13,8 +13,9 @@ SOURCES := operator/src services/core/src services/preprocess/src services/train
 CLUSTER_TOOL := $(PYTHON) tests/cluster
 # Folders of the CRDs and of the reference pages, both made from the models.
 GENERATED := charts/windlass/files/crds docs/reference
-# A file of tests stays together, because its fixtures cost more than its tests.
-ON_ALL_CORES := --numprocesses=auto --maxprocesses=8 --dist=loadfile
+# A file of tests stays together, because its fixtures cost more than its tests. A process of the run that dies ends the run and
+# is named; replaced, the run may wait for ever for tests that nobody has.
+ON_ALL_CORES := --numprocesses=auto --maxprocesses=8 --dist=loadfile --max-worker-restart=0
 # Puts kubectl, helm and the cluster's KUBECONFIG into the shell of a recipe.
 WITH_CLUSTER := eval "$$($(CLUSTER_TOOL) env)" &&
 
