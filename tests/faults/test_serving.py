@@ -188,8 +188,8 @@ def test_a_killed_process_fails_its_own_connections_alone_and_nobody_gets_a_wron
     failed = [end for caller in callers for end in caller.failed]
     old = [port for port, _ in failed if port in owners]
     assert sorted(old) == sorted(port for port, owner in owners.items() if owner == workers[0])
-    # A connection made in the moment of the death may have been on its way to that process; it had no answer yet.
-    assert [answers for port, answers in failed if port not in owners] in ([], [0])
+    # Connections made in the moment of the death may have been on their way to that process; they had no answer yet.
+    assert {answers for port, answers in failed if port not in owners} <= {0}
     assert [caller.wrong for caller in callers] == [[]] * CALLERS
 
 
@@ -204,7 +204,7 @@ def test_many_requests_leave_no_memory_behind(tmp_path: Path) -> None:
                 thread.start()
             for thread in threads:
                 thread.join()
-            assert [(caller.wrong, caller.failed_ports) for caller in callers] == [([], [])] * CALLERS
+            assert [(caller.wrong, caller.failed) for caller in callers] == [([], [])] * CALLERS
             return resident_bytes(served.process.pid)
 
         before = ask(SETTLING_REQUESTS)

@@ -85,8 +85,9 @@ def test_a_run_that_is_asked_to_stop_ends_with_44_after_the_parts_it_had_begun(b
     assert process.wait(SECONDS) == 44, log.read_text()
     result = RunResult.model_validate_json(message.read_bytes())
     assert (result.outcome, result.reason) == ("Stopped", "Stopped")
-    assert "it can go on" in result.message
-    assert 5 <= begun.parts() < ROWS // 20
+    # A fast run may have done the last part before it heard.
+    assert begun.parts() == ROWS // 20 or "it can go on" in result.message
+    assert begun.parts() >= 5
     again = begun.start(spec, log, message)
     assert again.wait(SECONDS) == 0, log.read_text()
     result = RunResult.model_validate_json(message.read_bytes())
