@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 
 from windlass_infer.engine import Arrays, EngineSignature, TensorSignature
-from windlass_infer.lanes.lane import Lane, ask
+from windlass_infer.lanes.asking import ask
+from windlass_infer.lanes.lane import Lane
 from windlass_infer.lanes.runners import Runners
+from windlass_infer.lanes.terms import Terms
 from windlass_infer.metrics import Measurements
 from windlass_infer.predictor import ServedVersion
 from windlass_infer.scheduling.costs import CostModel
+from windlass_infer.scheduling.queue import Priority
 
 POISON = 666.0
 DEADLINE_SECONDS = 10
@@ -68,9 +71,11 @@ class Bench:
         self.measured = Measurements(version, "held", "held", lambda: (costs.seconds_per_row, costs.seconds_per_batch))
         self.lane = Lane(self.engine, costs, self.runners, self.measured, **options)
 
-    def ask(self, *values: float, deadline: float | None = None, priority: int = 0) -> "asyncio.Future[Arrays]":
+    def ask(
+        self, *values: float, deadline: float | None = None, priority: Priority = Priority.INTERACTIVE
+    ) -> "asyncio.Future[Arrays]":
         rows = np.array(values, dtype=np.float32).reshape(-1, 1)
-        return ask(self.lane.submit, {"x": rows}, len(rows), deadline=deadline, priority=priority)
+        return ask(self.lane.submit, {"x": rows}, len(rows), Terms(deadline, own_deadline=True, priority=priority))
 
     async def occupy(self) -> "asyncio.Future[Arrays]":
         """Ask for one row and wait until the engine has taken it."""

@@ -18,8 +18,9 @@ from windlass_infer.bodies.choice import takes_long
 from windlass_infer.bodies.compression import COMPRESS_FROM_BYTES, compressed
 from windlass_infer.engine import Arrays
 from windlass_infer.errors import MethodNotAllowed
-from windlass_infer.exchange import Deadline, Route, deadline_of, early_deadline, refusal
+from windlass_infer.exchange import Route, early_terms, refusal, terms_of
 from windlass_infer.intake import Intake, Slot
+from windlass_infer.lanes.terms import Terms
 from windlass_infer.paths import Paths
 from windlass_infer.protocol import Encoded
 from windlass_infer.questions import Question
@@ -81,14 +82,14 @@ class Door:
 
     async def _answer(self, route: Route, serving: Serving, scope: Scope, receive: Receive, received: float) -> Encoded:
         headers = dict(scope["headers"])
-        deadline = early_deadline(headers, received, self._service.spec.slo_p99_seconds)
-        serving.lane.refuse_early(deadline.at, received)
+        early = early_terms(headers, received, self._service.spec.slo_p99_seconds)
+        serving.lane.refuse_early(early.deadline, received)
         with self._intake.enter(serving.measurements.shed) as slot:
             body = await slot.read(scope, receive)
             if takes_long(body, headers):
-                return await self._answer_large(route, serving, body, headers, receive, slot, deadline, received)
+                return await self._answer_large(route, serving, body, headers, receive, slot, early, received)
             question = route.read(serving.predictor, body, headers)
-            encoded = question.answer(await _outputs(serving, question, deadline_of(deadline, question, received), receive))
+            encoded = question.answer(await _outputs(serving, question, terms_of(early, question, received), receive))
             if question.coding and len(encoded.body) >= COMPRESS_FROM_BYTES:
                 loop = asyncio.get_running_loop()
                 return await loop.run_in_executor(self._large, compressed, encoded, question.coding)
@@ -102,7 +103,7 @@ class Door:
         headers: Mapping[bytes, bytes],
         receive: Receive,
         slot: Slot,
-        deadline: Deadline,
+        early: Terms,
         received: float,
     ) -> Encoded:
         """The same, reading and writing on a thread of their own: parsing stops the others while it lasts, but what follows it
@@ -110,7 +111,7 @@ class Door:
         loop = asyncio.get_running_loop()
         question = await loop.run_in_executor(self._large, route.read, serving.predictor, body, headers)
         slot.hold(question.held_bytes)
-        outputs = await _outputs(serving, question, deadline_of(deadline, question, received), receive)
+        outputs = await _outputs(serving, question, terms_of(early, question, received), receive)
         return await loop.run_in_executor(self._large, written, question, outputs)
 
 
@@ -122,12 +123,10 @@ def written(question: Question, outputs: Arrays) -> Encoded:
     return encoded
 
 
-async def _outputs(serving: Serving, question: Question, deadline: Deadline, receive: Receive) -> Arrays:
+async def _outputs(serving: Serving, question: Question, terms: Terms, receive: Receive) -> Arrays:
     """The engine's outputs; ClientDisconnect when the client leaves while it waits."""
     watcher: asyncio.Task[None] | None = None
-    future = serving.ask(
-        question.inputs, question.rows, deadline=deadline.at, own_deadline=deadline.own, priority=question.priority
-    )
+    future = serving.ask(question.inputs, question.rows, terms)
 
     def watch() -> None:
         nonlocal watcher

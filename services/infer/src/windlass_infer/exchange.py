@@ -17,7 +17,9 @@ from windlass_core.errors import WindlassError
 from windlass_core.serving import json_response, problem_response
 from windlass_infer.bodies.media import Headers
 from windlass_infer.errors import BadRequest, MethodNotAllowed, Overloaded
+from windlass_infer.lanes.terms import Terms
 from windlass_infer.questions import Question, Read, read_infer, read_predict
+from windlass_infer.scheduling.queue import Priority
 from windlass_infer.serving import Serving, version_headers
 
 # Seconds, as a decimal, that the caller waits for the answer; counted from when the request arrived here.
@@ -39,14 +41,6 @@ class Route:
     refuse: Callable[[WindlassError, str | None], Response]
 
 
-@dataclass(frozen=True, slots=True)
-class Deadline:
-    """When an answer must be there, in seconds of `time.perf_counter`, and whether the caller said so; else the server did."""
-
-    at: float | None
-    own: bool
-
-
 def refuse_v2(error: WindlassError, _request_id: str | None = None) -> Response:
     """An error as the V2 protocol has it."""
     return json_response({"error": error.message}, error.http_status)
@@ -66,20 +60,28 @@ def route_of_version(name: str, version: int) -> Route:
     return Route(f"/v2/models/{name}/versions/{version}/infer", name, str(version), read_infer, refuse_v2)
 
 
-def early_deadline(headers: Headers, received: float, slo_seconds: float | None) -> Deadline:
-    """The deadline as far as the head of a request tells. Raises BadRequest for a time that is none."""
+def early_terms(headers: Headers, received: float, slo_seconds: float | None) -> Terms:
+    """The terms as far as the head of a request tells. Raises BadRequest for a time that is none."""
     given = headers.get(_REQUEST_TIMEOUT_KEY)
-    if given is not None:
-        return Deadline(received + _seconds(given), own=True)
-    return Deadline(None if slo_seconds is None else received + slo_seconds, own=False)
+    return deadline_terms(received, None if given is None else _seconds(given), slo_seconds)
 
 
-def deadline_of(early: Deadline, question: Question, received: float) -> Deadline:
-    """The deadline when the body is known: the caller's, the earlier of two, else the server's."""
+def deadline_terms(received: float, own_seconds: float | None, slo_seconds: float | None) -> Terms:
+    """An answer within the seconds that the caller gives; where he gives none, within the server's."""
+    if own_seconds is not None:
+        return Terms(received + own_seconds, own_deadline=True)
+    return Terms(None if slo_seconds is None else received + slo_seconds)
+
+
+def terms_of(early: Terms, question: Question, received: float) -> Terms:
+    """The terms when the body is known: the earlier of the deadlines that the caller names, else the server's."""
+    priority = Priority.of(question.priority)
     if question.timeout_seconds is None:
-        return early
+        return Terms(early.deadline, early.own_deadline, priority)
     own = received + question.timeout_seconds
-    return Deadline(min(own, early.at) if early.own and early.at is not None else own, own=True)
+    if early.own_deadline and early.deadline is not None:
+        own = min(own, early.deadline)
+    return Terms(own, own_deadline=True, priority=priority)
 
 
 def refusal(error: Exception, route: Route, serving: Serving | None, request_id: str | None = None) -> Response:

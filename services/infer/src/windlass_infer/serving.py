@@ -14,10 +14,12 @@ from pathlib import Path
 
 from windlass_core.direct import header_lines
 from windlass_infer.engine import Arrays, Engine
+from windlass_infer.lanes.asking import ask
 from windlass_infer.lanes.cache import CachedLane
 from windlass_infer.lanes.computing import Done
-from windlass_infer.lanes.lane import Lane, Ticket, ask
+from windlass_infer.lanes.lane import Lane, Ticket
 from windlass_infer.lanes.runners import Runners
+from windlass_infer.lanes.terms import WHENEVER, Terms
 from windlass_infer.loader import LoadedModel
 from windlass_infer.metrics import Measurements
 from windlass_infer.predictor import ServedVersion
@@ -92,25 +94,14 @@ class Serving:
         return self.predictor.version
 
     def submit(
-        self,
-        inputs: Arrays,
-        rows: int,
-        done: Done,
-        *,
-        deadline: float | None = None,
-        own_deadline: bool = False,
-        priority: int = 0,
-        gone: Callable[[], bool] | None = None,
+        self, inputs: Arrays, rows: int, done: Done, terms: Terms = WHENEVER, *, gone: Callable[[], bool] | None = None
     ) -> Ticket | None:
         """As `Lane.submit`, or from the cache: then `done` has been called, and there is no ticket."""
-        door = self.cache or self.lane
-        return door.submit(inputs, rows, done, deadline=deadline, own_deadline=own_deadline, priority=priority, gone=gone)
+        return (self.cache or self.lane).submit(inputs, rows, done, terms, gone=gone)
 
-    def ask(
-        self, inputs: Arrays, rows: int, *, deadline: float | None = None, own_deadline: bool = True, priority: int = 0
-    ) -> "asyncio.Future[Arrays]":
-        """`submit` for coroutines; see `windlass_infer.lanes.lane.ask`."""
-        return ask(self.submit, inputs, rows, deadline=deadline, own_deadline=own_deadline, priority=priority)
+    def ask(self, inputs: Arrays, rows: int, terms: Terms = WHENEVER) -> "asyncio.Future[Arrays]":
+        """`submit` for coroutines; see `windlass_infer.lanes.asking`."""
+        return ask(self.submit, inputs, rows, terms)
 
     async def close(self) -> None:
         """Answer what is queued, then let go of the engine and of its files."""

@@ -11,9 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from windlass_core.direct import DirectRequest, header_lines
 from windlass_infer.bodies.choice import takes_long
 from windlass_infer.bodies.compression import COMPRESS_FROM_BYTES, compressed
-from windlass_infer.exchange import Deadline, Route, deadline_of, early_deadline, refusal
+from windlass_infer.exchange import Route, early_terms, refusal, terms_of
 from windlass_infer.intake import Intake, Slot
 from windlass_infer.lanes.computing import Outcome
+from windlass_infer.lanes.terms import Terms
 from windlass_infer.protocol import Encoded
 from windlass_infer.questions import Question
 from windlass_infer.service import Service
@@ -42,11 +43,11 @@ class ShortWay:
         exchange = _Exchange(self, route, request, self._tracing.begin(headers, route.path))
         try:
             exchange.serving = serving = self._service.lookup(route.name, route.version)
-            deadline = early_deadline(headers, request.received, self._service.spec.slo_p99_seconds)
-            serving.lane.refuse_early(deadline.at, request.received)
+            early = early_terms(headers, request.received, self._service.spec.slo_p99_seconds)
+            serving.lane.refuse_early(early.deadline, request.received)
             exchange.slot = slot = self._intake.enter(serving.measurements.shed)
             slot.hold(len(request.body))
-            exchange.ask(serving, route.read(serving.predictor, request.body, headers), deadline)
+            exchange.ask(serving, route.read(serving.predictor, request.body, headers), early)
         except Exception as error:  # noqa: BLE001  # whatever it is, the caller is answered
             exchange.refuse(error)
         return True
@@ -79,19 +80,11 @@ class _Exchange:
         self.serving: Serving | None = None
         self.slot: Slot | None = None
 
-    def ask(self, serving: Serving, question: Question, early: Deadline) -> None:
+    def ask(self, serving: Serving, question: Question, early: Terms) -> None:
         """Queue the question; `done` is called with what became of it."""
         self._question = question
-        deadline = deadline_of(early, question, self._request.received)
-        serving.submit(
-            question.inputs,
-            question.rows,
-            self.done,
-            deadline=deadline.at,
-            own_deadline=deadline.own,
-            priority=question.priority,
-            gone=self._gone,
-        )
+        terms = terms_of(early, question, self._request.received)
+        serving.submit(question.inputs, question.rows, self.done, terms, gone=self._gone)
 
     def done(self, outcome: Outcome) -> None:
         """Answer with the outputs, or with why there are none."""

@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 
 from windlass_infer.engine import Arrays
 from windlass_infer.errors import DeadlineExceeded, PredictionFailed
+from windlass_infer.lanes.asking import ask
 from windlass_infer.lanes.cache import REST_SECONDS, TRIAL_LOOKUPS, Answers, CachedLane, key_of
 from windlass_infer.lanes.computing import Done, Outcome
-from windlass_infer.lanes.lane import ask
+from windlass_infer.lanes.terms import WHENEVER, Terms
 from windlass_infer.metrics import Measurements
 from windlass_infer.predictor import ServedVersion
+from windlass_infer.scheduling.queue import Priority
 
 MEBIBYTE = 1024 * 1024
 
@@ -33,11 +35,12 @@ class StubTicket:
 class StubLane:
     """Keeps what is asked until the test answers it."""
 
-    asked: list[tuple[Arrays, Done, dict[str, Any]]] = field(default_factory=list)
+    asked: list[tuple[Arrays, Done, Terms]] = field(default_factory=list)
     tickets: list[StubTicket] = field(default_factory=list)
 
-    def submit(self, inputs: Arrays, _rows: int, done: Done, **options: Any) -> StubTicket:
-        self.asked.append((inputs, done, options))
+    def submit(self, inputs: Arrays, _rows: int, done: Done, terms: Terms, *, gone: Callable[[], bool] | None) -> StubTicket:
+        assert gone is not None, "the lane must be able to ask whether anybody waits"
+        self.asked.append((inputs, done, terms))
         self.tickets.append(StubTicket())
         return self.tickets[-1]
 
@@ -54,8 +57,8 @@ class Bench:
         self.measured = Measurements(version, "held", "held", lambda: (0.0, 0.0))
         self.cached = CachedLane(self.lane, max_bytes, self.measured, lambda: self.now)  # type: ignore[arg-type]
 
-    def ask(self, *values: float, **options: Any) -> "asyncio.Future[Arrays]":
-        return ask(self.cached.submit, {"x": np.array([values], np.float32)}, 1, **options)
+    def ask(self, *values: float, terms: Terms = WHENEVER) -> "asyncio.Future[Arrays]":
+        return ask(self.cached.submit, {"x": np.array([values], np.float32)}, 1, terms)
 
     @property
     def counted(self) -> dict[str, int]:
@@ -113,7 +116,7 @@ def test_the_run_goes_on_while_anybody_waits_for_it_and_ends_with_the_last() -> 
 
 def test_what_fails_for_the_first_one_s_own_reasons_is_asked_again_for_the_others() -> None:
     async def test(bench: Bench) -> None:
-        first, second = bench.ask(1, deadline=0.1), bench.ask(1, deadline=60.0)
+        first, second = bench.ask(1, terms=Terms(deadline=0.1)), bench.ask(1, terms=Terms(deadline=60.0))
         bench.lane.answer(0, DeadlineExceeded("too late"))
         with pytest.raises(DeadlineExceeded):
             await first
@@ -137,9 +140,9 @@ def test_what_fails_for_its_input_fails_for_all_and_is_not_kept() -> None:
 
 def test_an_interactive_request_does_not_wait_behind_equal_batch_work() -> None:
     async def test(bench: Bench) -> None:
-        bench.ask(1, priority=2)
+        bench.ask(1, terms=Terms(priority=Priority.BATCH))
         bench.ask(1)
-        assert [options["priority"] for _, _, options in bench.lane.asked] == [2, 0]
+        assert [terms.priority for _, _, terms in bench.lane.asked] == [Priority.BATCH, Priority.INTERACTIVE]
 
     run(test)
 

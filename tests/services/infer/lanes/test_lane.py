@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lane_bench import FREE, POISON, Bench, answer, doubled, run
 
 from windlass_infer.errors import PredictionFailed
-from windlass_infer.lanes.lane import ask
+from windlass_infer.lanes.asking import ask
 
 
 def test_what_waits_while_the_engine_works_becomes_one_batch() -> None:

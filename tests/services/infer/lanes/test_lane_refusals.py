@@ -10,6 +10,8 @@ from lane_bench import POISON, Bench, answer, doubled, run, until
 from windlass_core.errors import Unavailable
 from windlass_infer.errors import DeadlineExceeded, Overloaded, PredictionFailed
 from windlass_infer.lanes.computing import Outcome
+from windlass_infer.lanes.terms import Terms
+from windlass_infer.scheduling.queue import Priority
 
 
 def test_more_than_may_wait_is_refused_with_a_time_and_taken_again_later() -> None:
@@ -75,7 +77,7 @@ def test_what_became_late_in_the_queue_is_dropped(own: bool, error: type[Excepti
         first = await bench.occupy()
         late = np.ones((1, 1), np.float32)
         deadline = time.perf_counter() + 0.05
-        bench.lane.submit({"x": late}, 1, outcomes.append, deadline=deadline, own_deadline=own)
+        bench.lane.submit({"x": late}, 1, outcomes.append, Terms(deadline, own_deadline=own))
         await until(lambda: time.perf_counter() > deadline)
         bench.engine.go.set()
         await first
@@ -91,7 +93,7 @@ def test_interactive_requests_go_before_batch_work() -> None:
     async def test(bench: Bench) -> None:
         order: list[str] = []
         first = await bench.occupy()
-        work = [bench.ask(*range(4), priority=2) for _ in range(3)]
+        work = [bench.ask(*range(4), priority=Priority.BATCH) for _ in range(3)]
         for future in work:
             future.add_done_callback(lambda _: order.append("batch work"))
         person = bench.ask(1)

@@ -22,7 +22,7 @@ from windlass_core.errors import Unavailable, WindlassError
 from windlass_infer.administration import Administration
 from windlass_infer.bodies.choice import LARGE_BODY_BYTES
 from windlass_infer.errors import Overloaded
-from windlass_infer.exchange import Deadline, deadline_of
+from windlass_infer.exchange import deadline_terms, terms_of
 from windlass_infer.grpc import messages
 from windlass_infer.grpc import open_inference_pb2 as wire
 from windlass_infer.grpc.administering import administration_calls
@@ -31,6 +31,7 @@ from windlass_infer.grpc.measuring import Measured
 from windlass_infer.grpc.messages import parsed
 from windlass_infer.grpc.statuses import code_of
 from windlass_infer.intake import MAX_BODY_BYTES, MAX_REQUESTS, Intake
+from windlass_infer.lanes.terms import Terms
 from windlass_infer.protocol import Encoded
 from windlass_infer.questions import Question
 from windlass_infer.service import Service
@@ -180,16 +181,13 @@ class Calls:
     async def _answer(
         self, serving: Serving, message: wire.ModelInferRequest, size: int, large: bool, received: float, context: Call
     ) -> bytes:
-        early = _early_deadline(context, received, self._service.spec.slo_p99_seconds)
-        serving.lane.refuse_early(early.at, received)
+        early = _early_terms(context, received, self._service.spec.slo_p99_seconds)
+        serving.lane.refuse_early(early.deadline, received)
         with self._intake.enter(serving.measurements.shed) as slot:
             slot.hold(size)
             question: Question = await self._run(large, messages.question, serving.predictor, message)
             slot.hold(question.held_bytes)
-            deadline = deadline_of(early, question, received)
-            outputs = await serving.ask(
-                question.inputs, question.rows, deadline=deadline.at, own_deadline=deadline.own, priority=question.priority
-            )
+            outputs = await serving.ask(question.inputs, question.rows, terms_of(early, question, received))
             encoded: Encoded = await self._run(large, question.answer, outputs)
             return encoded.body
 
@@ -200,12 +198,11 @@ class Calls:
         return await asyncio.get_running_loop().run_in_executor(self._large, function, *arguments)
 
 
-def _early_deadline(context: Call, received: float, slo_seconds: float | None) -> Deadline:
+def _early_terms(context: Call, received: float, slo_seconds: float | None) -> Terms:
     """The call's own deadline, else the server's."""
     remaining = context.time_remaining()
-    if remaining is not None and remaining < FOREVER_SECONDS:
-        return Deadline(received + remaining, own=True)
-    return Deadline(None if slo_seconds is None else received + slo_seconds, own=False)
+    own = remaining if remaining is not None and remaining < FOREVER_SECONDS else None
+    return deadline_terms(received, own, slo_seconds)
 
 
 def _metadata(serving: Serving) -> tuple[tuple[str, str], ...]:

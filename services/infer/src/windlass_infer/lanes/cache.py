@@ -20,7 +20,9 @@ from windlass_infer.engine import Array, Arrays
 from windlass_infer.errors import DeadlineExceeded, Overloaded
 from windlass_infer.lanes.computing import Done, Outcome
 from windlass_infer.lanes.lane import Lane, Ticket
+from windlass_infer.lanes.terms import WHENEVER, Terms
 from windlass_infer.metrics import Duration, Measurements
+from windlass_infer.scheduling.queue import Priority
 
 # Hits are counted over so many lookups; with a share below the least, nothing is looked up for REST_SECONDS. A lookup takes
 # about a fiftieth of what a request to the smallest model takes on the whole.
@@ -121,7 +123,7 @@ class _Flight:
     """One run for all who asked the same meanwhile; the first of them leads."""
 
     key: bytes
-    priority: int
+    priority: Priority
     waiters: list[_Waiter] = field(default_factory=list)
     ticket: Ticket | None = None
 
@@ -166,22 +168,12 @@ class CachedLane:
         return self._answers.kept_bytes
 
     def submit(
-        self,
-        inputs: Arrays,
-        rows: int,
-        done: Done,
-        *,
-        deadline: float | None = None,
-        own_deadline: bool = False,
-        priority: int = 0,
-        gone: Callable[[], bool] | None = None,
+        self, inputs: Arrays, rows: int, done: Done, terms: Terms = WHENEVER, *, gone: Callable[[], bool] | None = None
     ) -> Ticket | None:
         """As `Lane.submit`; `done` is called before it returns, and there is no ticket, when the answer is kept."""
 
         def alone(done: Done = done, gone: Callable[[], bool] | None = gone) -> Ticket:
-            return self._lane.submit(
-                inputs, rows, done, deadline=deadline, own_deadline=own_deadline, priority=priority, gone=gone
-            )
+            return self._lane.submit(inputs, rows, done, terms, gone=gone)
 
         now = self._clock()
         if not self._answers.worthwhile(now):
@@ -190,7 +182,7 @@ class CachedLane:
         answer = self._answers.find(key)
         flight = self._flights.get(key)
         # Nobody joins a run that waits behind what he would go before.
-        joins = answer is None and flight is not None and flight.priority <= max(priority, 1)
+        joins = answer is None and flight is not None and flight.priority <= terms.priority
         result = HIT if answer is not None else SHARED if joins else MISS
         self._measurements.cache[result].add(self._clock() - now)
         self._answers.counted(hit=answer is not None or joins, now=now)
@@ -203,7 +195,7 @@ class CachedLane:
                 return alone()
             flight.waiters.append(waiter)
             return SharedTicket(self, flight, waiter)
-        flight = _Flight(key, max(priority, 1), [waiter])
+        flight = _Flight(key, terms.priority, [waiter])
         flight.ticket = alone(lambda outcome: self._landed(flight, outcome), flight.unwanted)
         self._flights[key] = flight
         return SharedTicket(self, flight, waiter)

@@ -12,7 +12,6 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 from windlass_core.errors import Unavailable
 from windlass_infer.engine import Arrays, Engine
@@ -20,6 +19,7 @@ from windlass_infer.errors import DeadlineExceeded, Overloaded
 from windlass_infer.lanes.computing import Call, Computed, Computer, Done, Outcome, whole
 from windlass_infer.lanes.placing import Bucket
 from windlass_infer.lanes.runners import EngineLane, Runners
+from windlass_infer.lanes.terms import WHENEVER, Terms
 from windlass_infer.metrics import BatchStatistics, Measurements
 from windlass_infer.scheduling.costs import CostModel
 from windlass_infer.scheduling.queue import MAX_BATCH_ROWS, Priority, Taken, Work
@@ -101,15 +101,7 @@ class Lane:
         self._refuse(self._main, 1, deadline, Priority.INTERACTIVE, now)
 
     def submit(
-        self,
-        inputs: Arrays,
-        rows: int,
-        done: Done,
-        *,
-        deadline: float | None = None,
-        own_deadline: bool = False,
-        priority: int = 0,
-        gone: Callable[[], bool] | None = None,
+        self, inputs: Arrays, rows: int, done: Done, terms: Terms = WHENEVER, *, gone: Callable[[], bool] | None = None
     ) -> Ticket:
         """Queue a request.
 
@@ -118,9 +110,7 @@ class Lane:
             rows: how many rows each of them has, at least one.
             done: called once, later, on the event loop, with the outputs for just these rows, or with an error:
                 PredictionFailed when the engine raises for them, DeadlineExceeded or Overloaded when it is too late for them.
-            deadline: when the answer must be there, in seconds of `time.perf_counter`; None: whenever.
-            own_deadline: the caller named it, it is not the server's.
-            priority: as the protocol has it; 2 and above is batch work, which waits for all others.
+            terms: when the answer must be there, and before whose.
             gone: says that nobody waits any more; asked before the rows are computed.
 
         Raises:
@@ -131,12 +121,12 @@ class Lane:
         """
         now = time.perf_counter()
         bucket = self._bucket(inputs)
-        class_ = Priority.of(priority)
         costs = bucket.lane.costs
         self._runners.load.offer(rows, costs.seconds_per_row, costs.seconds_per_batch, self._max_batch_rows, now)
-        self._refuse(bucket, rows, deadline, class_, now)
+        self._refuse(bucket, rows, terms.deadline, terms.priority, now)
         self._main = bucket
-        work = Work(Call(inputs, done, own_deadline, gone), rows, now, math.inf if deadline is None else deadline, class_)
+        deadline = math.inf if terms.deadline is None else terms.deadline
+        work = Work(Call(inputs, done, terms.own_deadline, gone), rows, now, deadline, terms.priority)
         self._count(rows)
         bucket.runner.queue(bucket.lane, work)
         return Ticket(self, bucket, work)
@@ -272,44 +262,3 @@ def _not_in_time(refusal: Refusal, seconds: float) -> Overloaded:
     takes, given = f"{refusal.seconds:.3g} s", f"{max(seconds, 0.0):.3g} s"
     sentence = f"the answer would take {takes}, but must be there in {given}; try again in {refusal.retry_after} s"
     return Overloaded(sentence, retry_after=refusal.retry_after)
-
-
-class Submit(Protocol):
-    """How rows are asked for: `Lane.submit`, or what stands in front of it."""
-
-    def __call__(
-        self,
-        inputs: Arrays,
-        rows: int,
-        done: Done,
-        *,
-        deadline: float | None = None,
-        own_deadline: bool = False,
-        priority: int = 0,
-        gone: Callable[[], bool] | None = None,
-    ) -> Ticket | None:
-        """As `Lane.submit`; no ticket when `done` has been called already."""
-
-
-def ask(
-    submit: Submit, inputs: Arrays, rows: int, *, deadline: float | None = None, own_deadline: bool = True, priority: int = 0
-) -> "asyncio.Future[Arrays]":
-    """`submit` for coroutines: a future of the outputs; cancelling it takes the request out of the queue.
-
-    Raises:
-        Overloaded, Unavailable: as `Lane.submit` does, at once; the future fails as `done` would be told.
-    """
-    future: asyncio.Future[Arrays] = asyncio.get_running_loop().create_future()
-
-    def done(outcome: Outcome) -> None:
-        if future.done():
-            return
-        if isinstance(outcome, Exception):
-            future.set_exception(outcome)
-        else:
-            future.set_result(outcome)
-
-    ticket = submit(inputs, rows, done, deadline=deadline, own_deadline=own_deadline, priority=priority, gone=future.cancelled)
-    if ticket is not None:
-        future.add_done_callback(lambda future: ticket.cancel() if future.cancelled() else None)
-    return future
