@@ -18,6 +18,7 @@ from s3 import s3_environment as s3_environment
 from s3 import s3_server as s3_server
 
 from windlass_core.contracts import InferRun, InferServe, RunResult
+from windlass_core.errors import NotFound
 from windlass_core.registry import Registry
 from windlass_core.run import ProgressBoard, RunContext
 from windlass_core.store import Store
@@ -97,6 +98,14 @@ class Works:
         """All predictions, in the order of the manifest's parts."""
         parts = [pq.read_table(pa.BufferReader(self.store.read(f"{OUTPUT}/{part.path}"))) for part in self.manifest().parts]
         return dict(pa.concat_tables([part.replace_schema_metadata() for part in parts]).to_pydict())
+
+    def has_part(self, number: int) -> bool:
+        """Whether so many parts of the first file, and one, are there; by one question, which a busy store answers at once."""
+        try:
+            self.store.head(f"{OUTPUT}/part-00000-{number:06}.parquet")
+        except NotFound:
+            return False
+        return True
 
     def parts(self) -> int:
         """How many there are."""

@@ -19,7 +19,7 @@ from windlass_infer.batch.run import in_batches
 # Enough parts that a run can be ended at any of them, each made in milliseconds.
 ROWS, PARTITION_ROWS = 40_000, 50
 PARTS = ROWS // PARTITION_ROWS
-SECONDS = 120.0
+SECONDS = 45.0
 
 
 def rows_text(rows: int = ROWS) -> str:
@@ -47,13 +47,13 @@ def spec_of(works: Any, **fields: Any) -> Any:
 
 KILLS = {
     "as soon as it owns its folder": lambda works: any(works.store.list("predictions/out")),
-    "at its first part": lambda works: works.parts() >= 1,
-    "at its fortieth part": lambda works: works.parts() >= 40,
-    "near its end": lambda works: works.parts() >= PARTS - 300,
+    "at its first part": lambda works: works.has_part(0),
+    "at its fortieth part": lambda works: works.has_part(39),
+    "near its end": lambda works: works.has_part(PARTS - 300),
 }
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("point", KILLS.values(), ids=KILLS)
 def test_a_run_that_is_killed_gives_the_same_bytes_when_it_is_started_again(point: Any, begun: Any, tmp_path: Path) -> None:
     spec, log = spec_of(begun), tmp_path / "log"
@@ -76,18 +76,17 @@ def test_a_run_that_is_killed_gives_the_same_bytes_when_it_is_started_again(poin
     assert begun.table()["c"] == [str(row) for row in range(ROWS)]
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(120)
 def test_a_run_that_is_asked_to_stop_ends_with_44_after_the_parts_it_had_begun(begun: Any, tmp_path: Path) -> None:
     spec, log, message = spec_of(begun, partition_rows=20), tmp_path / "log", tmp_path / "message"
     process = begun.start(spec, log, message)
-    eventually(lambda: begun.parts() >= 5, process, log)
+    eventually(lambda: begun.has_part(4), process, log)
     process.send_signal(signal.SIGTERM)
     assert process.wait(SECONDS) == 44, log.read_text()
     result = RunResult.model_validate_json(message.read_bytes())
     assert (result.outcome, result.reason) == ("Stopped", "Stopped")
-    # A fast run may have done the last part before it heard.
-    assert begun.parts() == ROWS // 20 or "it can go on" in result.message
-    assert begun.parts() >= 5
+    assert "it can go on" in result.message
+    assert 5 <= begun.parts() < ROWS // 20
     again = begun.start(spec, log, message)
     assert again.wait(SECONDS) == 0, log.read_text()
     result = RunResult.model_validate_json(message.read_bytes())
@@ -95,7 +94,7 @@ def test_a_run_that_is_asked_to_stop_ends_with_44_after_the_parts_it_had_begun(b
     assert (result.reason, result.predictions.parts) == ("Predicted", ROWS // 20)
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(120)
 def test_two_runs_of_one_spec_at_once_make_one_whole(begun: Any, tmp_path: Path) -> None:
     spec = spec_of(begun)
     logs = [tmp_path / "log-1", tmp_path / "log-2"]
@@ -180,7 +179,7 @@ def test_a_part_that_another_program_left_is_refused_by_name(done: Any) -> None:
         done.run(spec_of(done))
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(120)
 def test_progress_tells_rows_and_the_time_that_is_left(works: Any, tmp_path: Path) -> None:
     works.publish("numbers")
     works.text("raw/x.csv", rows_text(200_000))

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
+from enum import Enum, auto
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -81,6 +82,13 @@ def _switching(seconds: float) -> Iterator[None]:
         sys.setswitchinterval(before)
 
 
+class _End(Enum):
+    """Why there is no further item. Only the first means that all were given."""
+
+    OF_SOURCE = auto()
+    OF_TIME = auto()
+
+
 class _ReadAhead(Generic[Item]):
     """Items that are read before anybody takes them."""
 
@@ -89,7 +97,7 @@ class _ReadAhead(Generic[Item]):
         self._pool = pool
         self._ended = ended
         self._lock = threading.Lock()
-        self._coming: deque[Future[Item | None]] = deque(pool.submit(self._read) for _ in range(depth))
+        self._coming: deque[Future[Item | _End]] = deque(pool.submit(self._read) for _ in range(depth))
         self.exhausted = False
 
     def take(self) -> Item | None:
@@ -100,11 +108,14 @@ class _ReadAhead(Generic[Item]):
             coming = self._coming.popleft()
             self._coming.append(self._pool.submit(self._read))
         item = coming.result()
-        self.exhausted = self.exhausted or item is None
+        if isinstance(item, _End):
+            # Taken in order: whoever meets the end of the source knows that every item before it was taken.
+            self.exhausted = self.exhausted or item is _End.OF_SOURCE
+            return None
         return item
 
-    def _read(self) -> Item | None:
-        return None if self._ended() else next(self._source, None)
+    def _read(self) -> Item | _End:
+        return _End.OF_TIME if self._ended() else next(self._source, _End.OF_SOURCE)
 
 
 class _WriteBehind:
