@@ -1,7 +1,8 @@
 """Several processes that serve as one pod, one for each core.
 
     cores        how many cores this container may use
-    supervisor   the parent: accepts connections, hands each to the process that has the fewest, and replaces processes that die
+    supervisor   the parent: starts processes, tells them to end, and replaces those that die
+    acceptor     accepts connections, hands each to the process that has the fewest, and keeps it until it is taken
     process, deaths, inquiries   what it keeps of each process, when it gives up, and questions under way
     pulse        whether a process lives
     crew         a process's side: takes connections, and asks all processes of the pod a question

@@ -20,7 +20,7 @@ from typing import Any
 
 from windlass_core.errors import Unavailable
 from windlass_core.processes.answers import ALIVE, METRICS, PRESENT, READY, PodAnswers
-from windlass_core.processes.frames import READ_BYTES, Frame, FrameReader, encode, passed_sockets
+from windlass_core.processes.frames import READ_BYTES, Frame, FrameReader, encode, passed_sockets, say_taken
 
 # "<number> <descriptor for sockets> <descriptor for messages>", for a process that the supervisor starts.
 WORKER_VARIABLE = "WINDLASS_WORKER"
@@ -153,17 +153,22 @@ class WorkerCrew(Crew):
             del self._asked[number]
 
     def _take(self, loop: asyncio.AbstractEventLoop, connected: Callable[[socket.socket], None]) -> None:
+        taken: list[socket.socket | None] = []
         try:
-            for taken in passed_sockets(self._sockets, TAKEN_AT_ONCE):
-                if taken is None:
-                    _log.error("a connection was lost, because this process may have no more descriptors")
-                    self.closed()
-                else:
-                    taken.setblocking(False)
-                    connected(taken)
+            for one in passed_sockets(self._sockets, TAKEN_AT_ONCE):
+                taken.append(one)  # noqa: PERF402  # those before an error are to be kept
         except (EOFError, OSError):
             loop.remove_reader(self._sockets.fileno())
             self._took_all.set()
+        # Before anything is read from them: what is not told as taken is given to another when this process dies.
+        say_taken(self._sockets, len(taken))
+        for one in taken:
+            if one is None:
+                _log.error("a connection was lost, because this process may have no more descriptors")
+                self.closed()
+            else:
+                one.setblocking(False)
+                connected(one)
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         try:

@@ -1,5 +1,8 @@
 """What the parent and its processes say to each other: one JSON object a line, on a stream socket; and sockets, on another.
 
+What a process says of the sockets that it has taken goes back on their own channel: there it is sent at once, before anything
+is read from them, and not when the event loop comes to it.
+
 Knows how to say it, and nothing of what is meant.
 """
 
@@ -8,11 +11,17 @@ import json
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 # A snapshot of all metrics is some ten kilobytes; a line beyond this is no message of ours.
 LINE_BYTES = 8 * 1024 * 1024
 READ_BYTES = 64 * 1024
+# Sockets that may be on their way to a process. With the smallest message of the kernel, twice as many fit into a channel of
+# its default size, so that a process can always say at once that it has taken them.
+UNTAKEN_AT_MOST = 128
+_SOCKET = b"s"
+_TAKEN = b"t"
 
 Frame = dict[str, Any]
 
@@ -44,7 +53,7 @@ def pass_socket(channel: socket.socket, passed: socket.socket) -> bool:
     """Hand a socket to the process at the other end; False when its queue is full or it is gone."""
     descriptor = array.array("i", [passed.fileno()])
     try:
-        channel.sendmsg([b"c"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptor)], socket.MSG_DONTWAIT)
+        channel.sendmsg([_SOCKET], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptor)], socket.MSG_DONTWAIT)
     except OSError:
         return False
     return True
@@ -67,3 +76,22 @@ def passed_sockets(channel: socket.socket, limit: int) -> Iterator[socket.socket
         for descriptor in descriptors:
             os.set_inheritable(descriptor, False)
             yield socket.socket(fileno=descriptor)
+
+
+def say_taken(channel: socket.socket, number: int) -> None:
+    """Tell the other end that so many sockets were taken, in the order in which they were handed over, unless it is gone."""
+    with suppress(ConnectionError):
+        channel.send(_TAKEN * number, socket.MSG_DONTWAIT)
+
+
+def said_taken(channel: socket.socket) -> int:
+    """How many sockets the other end has taken since this was asked last. Raises EOFError when it will say no more."""
+    try:
+        said = channel.recv(UNTAKEN_AT_MOST, socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return 0
+    except ConnectionError:
+        raise EOFError from None
+    if not said:
+        raise EOFError
+    return len(said)

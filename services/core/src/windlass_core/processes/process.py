@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import subprocess
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import Self
 
 from windlass_core.processes.answers import PRESENT
 from windlass_core.processes.crew import WORKER_VARIABLE
-from windlass_core.processes.frames import Frame, encode, pass_socket
+from windlass_core.processes.frames import UNTAKEN_AT_MOST, Frame, encode, pass_socket, said_taken
 from windlass_core.processes.pulse import Pulse
 
 
@@ -23,6 +24,7 @@ class Process:
         number: from 0; a process that takes the place of one that died has its number.
         pidfd: readable when the process has ended.
         connections: that it was given and has not told as closed.
+        untaken: our sockets of those that it was given and has not told as taken, in order.
         pulse: whether its event loop turns.
         fault: why its parent has ended it; empty when it ended by itself.
         given: number of the last connection that it was given: among equals the one that has waited longest is next.
@@ -35,6 +37,7 @@ class Process:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     connections: int = 0
+    untaken: deque[socket.socket] = field(default_factory=deque)
     given: int = 0
     pulse: Pulse = field(default_factory=Pulse)
     fault: str = ""
@@ -56,12 +59,15 @@ class Process:
             for end in theirs:
                 end.close()
         reader, writer = await asyncio.open_unix_connection(sock=ours[1])
-        return cls(number, program, os.pidfd_open(program.pid), ours[0], reader, writer)
+        process = cls(number, program, os.pidfd_open(program.pid), ours[0], reader, writer)
+        asyncio.get_running_loop().add_reader(ours[0].fileno(), process._forget_taken)
+        return process
 
-    def take(self, accepted: socket.socket, handed: int) -> bool:
-        """Give it a connection, the so-manieth; False when it takes none now."""
-        if not pass_socket(self.sockets, accepted):
+    def give(self, accepted: socket.socket, handed: int) -> bool:
+        """Give it a connection, the so-manieth; False when it takes none now. The socket is closed when it has taken it."""
+        if len(self.untaken) == UNTAKEN_AT_MOST or not pass_socket(self.sockets, accepted):
             return False
+        self.untaken.append(accepted)
         self.connections += 1
         self.given = handed
         return True
@@ -87,8 +93,21 @@ class Process:
             self.writer.write(encode(frame))
 
     def end(self) -> int:
-        """Give back what is held for a process that has ended. Returns its exit code, negative for a signal."""
+        """Give back what is held for a process that has ended, but for what it has not taken.
+
+        Returns:
+            Its exit code, negative for a signal.
+        """
+        self._forget_taken()  # what it has said in its last moment
+        asyncio.get_running_loop().remove_reader(self.sockets.fileno())
         os.close(self.pidfd)
         self.sockets.close()
         self.writer.close()
         return self.program.wait()
+
+    def _forget_taken(self) -> None:
+        try:
+            for _ in range(said_taken(self.sockets)):
+                self.untaken.popleft().close()
+        except EOFError:
+            asyncio.get_running_loop().remove_reader(self.sockets.fileno())

@@ -1,24 +1,23 @@
-"""The parent of several serving processes: gives each connection to the one that has the fewest, and replaces those that die.
+"""The parent of several serving processes: starts them, lets each have its share of connections, and replaces those that die.
 
 Ends as its processes end: told to stop, it tells them, goes on handing over until they stop taking, and waits for them. A
 process that ends with a final code (its configuration or data can never be served) ends the pod with it. One that dies is
 started anew; a pod whose processes keep dying ends with the reason. One that is silent is given no connections until it answers
-again, and ended when it does not; while none answers, connections wait where the kernel keeps them.
+again, and ended when it does not.
 
 Uses the standard library alone, so that it is small and quick to start. Knows no HTTP: what it hands over are sockets.
 """
 
 import asyncio
-import errno
 import logging
 import signal
 import socket
 import time
 from collections.abc import Coroutine, Sequence
-from contextlib import suppress
 
 from windlass_core.errors import WindlassError
 from windlass_core.listening import DRAIN_DELAY_SECONDS, DRAIN_SECONDS, LINGER_SECONDS
+from windlass_core.processes.acceptor import Acceptor
 from windlass_core.processes.answers import PodAnswers
 from windlass_core.processes.deaths import QUIET_SECONDS, Deaths
 from windlass_core.processes.frames import READ_BYTES, Frame, FrameReader
@@ -30,13 +29,6 @@ from windlass_core.processes.pulse import HANG_SECONDS, HEARTBEAT_SECONDS
 FINAL_CODES = frozenset(range(40, 44))
 # Processes that were told to stop end by themselves; one that has not after this, beyond the time that it may take, is killed.
 KILL_SECONDS = 3.0
-# Connections taken in one turn of the loop.
-ACCEPTED_AT_ONCE = 64
-# When no process takes a connection now, it is offered again after this.
-OFFER_AGAIN_SECONDS = 0.01
-# When the system has no descriptors or memory for another connection, it is asked again after this.
-ACCEPT_AGAIN_SECONDS = 0.5
-_NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 PROCESS_DIED = "ProcessDied"
 
 _log = logging.getLogger(__name__)
@@ -55,7 +47,6 @@ class Supervisor:
         self._answers = PodAnswers(count)
         self._inquiries = Inquiries(self._answers)
         self._deaths = Deaths()
-        self._handed = 0
         self._code = 0
         self._failure: WindlassError | None = None
         self._stopping = False
@@ -68,7 +59,7 @@ class Supervisor:
         self._ended = asyncio.Event()
         for stop in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(stop, self._stop)
-        self._listener.setblocking(False)
+        self._acceptor = Acceptor(self._listener, self._processes)
         for number in range(self._count):
             await self._start(number)
         self._beat()
@@ -95,8 +86,7 @@ class Supervisor:
         _log.info("process %d started", number, extra={"pid": process.program.pid})
         if self._stopping:
             process.program.send_signal(signal.SIGTERM)
-            if self._listener.fileno() < 0:
-                process.take_no_more()
+        self._acceptor.started(process)
 
     def _end(self, process: Process) -> None:
         """A process has ended."""
@@ -104,6 +94,7 @@ class Supervisor:
         code = process.end()
         del self._processes[process.number]
         self._inquiries.ended(process)
+        self._acceptor.hand_on(process.untaken)
         if self._stopping:
             self._code = self._code or _exit_code(code)
         elif code in FINAL_CODES:
@@ -160,71 +151,13 @@ class Supervisor:
         for process in self._processes.values():
             process.program.send_signal(signal.SIGTERM)
         self._end_when_all_have()
-        self._loop.call_later(self._drain_delay, self._close_listener)
+        self._loop.call_later(self._drain_delay, self._acceptor.close)
         self._loop.call_later(self._drain_delay + LINGER_SECONDS + DRAIN_SECONDS + KILL_SECONDS, self._kill)
-
-    def _close_listener(self) -> None:
-        """Hand over what the kernel has accepted already, which closing would cut, and tell all that it was the last."""
-        self._loop.remove_reader(self._listener.fileno())
-        with suppress(OSError):
-            while self._hand_over(accepted := self._listener.accept()[0]):
-                pass
-            accepted.close()
-        self._listener.close()
-        for process in self._processes.values():
-            process.take_no_more()
 
     def _kill(self) -> None:
         for process in self._processes.values():
             _log.error("process %d did not end in time", process.number)
             process.kill("because it did not end in time")
-
-    # Connections
-
-    def _accept_on(self) -> None:
-        if self._listener.fileno() >= 0:  # not closed meanwhile
-            self._loop.add_reader(self._listener.fileno(), self._accept)
-
-    def _accept(self) -> None:
-        if not any(process.pulse.answers for process in self._processes.values()):
-            # On again with the first word of one of them.
-            self._loop.remove_reader(self._listener.fileno())
-            return
-        for _ in range(ACCEPTED_AT_ONCE):
-            try:
-                accepted, _address = self._listener.accept()
-            except BlockingIOError:
-                return
-            except OSError as error:
-                # The client is gone already: others may be served all the same.
-                _log.warning("a connection could not be accepted", extra={"error": str(error)})
-                if error.errno in _NO_ROOM:
-                    self._loop.remove_reader(self._listener.fileno())
-                    self._loop.call_later(ACCEPT_AGAIN_SECONDS, self._accept_on)
-                return
-            if not self._hand_over(accepted):
-                self._loop.remove_reader(self._listener.fileno())
-                self._offer_again(accepted)
-                return
-
-    def _hand_over(self, accepted: socket.socket) -> bool:
-        """Give a connection to the process with the fewest, if it can to one that answers; False when none takes one."""
-        for process in sorted(
-            self._processes.values(), key=lambda process: (not process.pulse.answers, process.connections, process.given)
-        ):
-            if process.take(accepted, self._handed):
-                self._handed += 1
-                accepted.close()
-                return True
-        return False
-
-    def _offer_again(self, accepted: socket.socket) -> None:
-        if self._hand_over(accepted):
-            self._accept_on()
-        elif self._stopping and not self._processes:
-            accepted.close()
-        else:
-            self._loop.call_later(OFFER_AGAIN_SECONDS, self._offer_again, accepted)
 
     # Messages
 
@@ -245,7 +178,7 @@ class Supervisor:
             return  # said before it ended, and what it counted then is counted already
         if not process.pulse.answers:
             process.pulse.heard()
-            self._accept_on()
+            self._acceptor.resume()
         process.pulse.heard()
         if frame["kind"] == "closed":
             process.connections -= 1

@@ -1,0 +1,132 @@
+"""The parent's part in connections: accept them, give each to the process that has the fewest, and keep it until it is taken.
+
+A socket on its way to a process is lost with it unless somebody else has it too. So the parent closes its own only when the
+process says that it has taken it, which it does before it reads from it; what a process that died had not taken goes to
+another, and its client notices nothing. While no process takes any, connections wait where the kernel keeps them.
+
+Knows no HTTP, and starts and ends no processes.
+"""
+
+import asyncio
+import errno
+import logging
+import socket
+from collections import deque
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+
+from windlass_core.processes.process import Process
+
+# Connections taken in one turn of the loop.
+ACCEPTED_AT_ONCE = 64
+# When no process takes a connection now, it is offered again after this.
+OFFER_AGAIN_SECONDS = 0.01
+# When the system has no descriptors or memory for another connection, it is asked again after this.
+ACCEPT_AGAIN_SECONDS = 0.5
+_NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+_log = logging.getLogger(__name__)
+
+
+class Acceptor:
+    """Of one listening socket, which it closes at the end. Used on one event loop."""
+
+    def __init__(self, listener: socket.socket, processes: Mapping[int, Process]) -> None:
+        """Accepts nothing before `resume`.
+
+        Args:
+            listener: that connections are accepted from.
+            processes: those that there are, by number, at any time.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._listener = listener
+        self._listener.setblocking(False)
+        self._processes = processes
+        # Accepted, and no process takes them now; while there are such, no others are accepted.
+        self._waiting: deque[socket.socket] = deque()
+        self._handed = 0
+        self._closing = False
+        self._ended = False
+
+    def resume(self) -> None:
+        """Accept, now that there is a process that answers."""
+        if not self._waiting and not self._closing:
+            self._loop.add_reader(self._listener.fileno(), self._accept)
+
+    def started(self, process: Process) -> None:
+        """A process has been started."""
+        if self._ended:
+            process.take_no_more()
+
+    def hand_on(self, untaken: Iterable[socket.socket]) -> None:
+        """Give others what a process that has ended had not taken; nobody is left to take it when all were told to end."""
+        if self._ended:
+            for accepted in untaken:
+                accepted.close()
+        else:
+            self._keep(untaken)
+
+    def close(self) -> None:
+        """Hand over what the kernel has accepted already, which closing would cut, and tell all that it was the last."""
+        self._pause()
+        self._closing = True
+        last: list[socket.socket] = []
+        with suppress(OSError):
+            while True:
+                last.append(self._listener.accept()[0])
+        self._listener.close()
+        self._keep(last)
+
+    def _pause(self) -> None:
+        if not self._closing:
+            self._loop.remove_reader(self._listener.fileno())
+
+    def _accept(self) -> None:
+        if not any(process.pulse.answers for process in self._processes.values()):
+            self._pause()  # until the first word of one of them
+            return
+        for _ in range(ACCEPTED_AT_ONCE):
+            try:
+                accepted, _address = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                # The client is gone already: others may be served all the same.
+                _log.warning("a connection could not be accepted", extra={"error": str(error)})
+                if error.errno in _NO_ROOM:
+                    self._pause()
+                    self._loop.call_later(ACCEPT_AGAIN_SECONDS, self.resume)
+                return
+            if not self._give(accepted):
+                self._keep([accepted])
+                return
+
+    def _give(self, accepted: socket.socket) -> bool:
+        """Give a connection to the process with the fewest, if it can to one that answers; False when none takes one."""
+        for process in sorted(
+            self._processes.values(), key=lambda process: (not process.pulse.answers, process.connections, process.given)
+        ):
+            if process.give(accepted, self._handed):
+                self._handed += 1
+                return True
+        return False
+
+    def _keep(self, accepted: Iterable[socket.socket]) -> None:
+        """Offer these until they are taken."""
+        offering = bool(self._waiting)
+        self._waiting.extend(accepted)
+        if not offering:
+            self._pause()
+            self._offer()
+
+    def _offer(self) -> None:
+        while self._waiting and self._give(self._waiting[0]):
+            self._waiting.popleft()
+        if self._waiting:
+            self._loop.call_later(OFFER_AGAIN_SECONDS, self._offer)
+        elif self._closing:
+            self._ended = True
+            for process in self._processes.values():
+                process.take_no_more()
+        else:
+            self.resume()
