@@ -1,6 +1,7 @@
 """The service as its users meet it: what a process with a port answers, and what it refuses."""
 
 import os
+import socket
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -141,6 +142,24 @@ def test_a_wrong_request_is_refused(server: Any, client: httpx.Client, call: str
     else:
         assert list(response.json()) == ["error"]
         assert reason in response.json()["error"]
+
+
+@pytest.mark.parametrize("connection", ["keep-alive", "close"])
+@pytest.mark.parametrize("length", ["content-length: 67108864", "transfer-encoding: chunked"])
+@pytest.mark.parametrize("path", ["/v1/models/service:predict", "/v2/models/service/infer"])
+def test_a_client_that_sends_a_body_far_too_large_before_it_reads_still_gets_its_answer(
+    server: Any, connection: str, length: str, path: str
+) -> None:
+    host, port = server.address.split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as client:
+        client.sendall(f"POST {path} HTTP/1.1\r\nhost: x\r\nconnection: {connection}\r\n{length}\r\n\r\n".encode())
+        piece = b" " * 65536
+        for _ in range(1024):
+            client.sendall(b"10000\r\n" + piece + b"\r\n" if "chunked" in length else piece)
+        if "chunked" in length:
+            client.sendall(b"0\r\n\r\n")
+        answer = client.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 413"), answer
 
 
 @pytest.mark.parametrize(

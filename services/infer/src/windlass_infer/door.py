@@ -10,10 +10,11 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from windlass_core.serving import accept_any_size
 from windlass_infer.bodies.choice import takes_long
 from windlass_infer.bodies.compression import COMPRESS_FROM_BYTES, compressed
 from windlass_infer.engine import Arrays
@@ -21,6 +22,7 @@ from windlass_infer.errors import MethodNotAllowed
 from windlass_infer.exchange import Route, early_terms, refusal, terms_of
 from windlass_infer.intake import Intake, Slot
 from windlass_infer.lanes.terms import Terms
+from windlass_infer.lingering import Incoming, answer
 from windlass_infer.paths import Paths
 from windlass_infer.protocol import Encoded
 from windlass_infer.questions import Question
@@ -53,9 +55,11 @@ class Door:
             await self._app(scope, receive, send)
             return
         scope["route"] = route
+        accept_any_size(Request(scope))  # the intake has the bound, and a sentence for it in each protocol
+        incoming = Incoming(scope, receive)
         trace = self._tracing.begin(dict(scope["headers"]), route.path)
         try:
-            response = await self._respond(route, scope, receive)
+            response = await self._respond(route, scope, incoming)
         except ClientDisconnect:
             if trace is not None:
                 trace.end(CLIENT_GONE, route.name, "")
@@ -63,7 +67,7 @@ class Door:
         if trace is not None:
             trace.end(response.status_code, route.name, response.headers.get(MODEL_VERSION_HEADER, ""))
             response.headers[TRACE_RESPONSE_HEADER] = trace.response
-        await response(scope, receive, send)
+        await answer(response, scope, incoming, send)
 
     async def _respond(self, route: Route, scope: Scope, receive: Receive) -> Response:
         serving: Serving | None = None
