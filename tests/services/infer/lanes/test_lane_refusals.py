@@ -180,6 +180,37 @@ def test_closing_answers_what_waits_then_refuses_and_closes_the_engine() -> None
     run(test, max_batch_rows=2)
 
 
+def test_closing_waits_for_a_batch_that_nobody_waits_for_any_more() -> None:
+    async def test(bench: Bench) -> None:
+        running, waiting = await bench.occupy(), bench.ask(1)
+        closing = asyncio.create_task(bench.lane.close())
+        running.cancel()
+        waiting.cancel()
+        await until(lambda: bench.measured.rows_in_flight == 0)
+        assert not closing.done()
+        assert not bench.engine.closed
+        bench.engine.go.set()
+        await closing
+        assert (bench.engine.closed, bench.engine.batches) == (True, [1])
+
+    run(test)
+
+
+def test_closing_ends_when_all_that_waited_has_left() -> None:
+    """Behind the batch of another lane, so that no batch of its own ends any more."""
+
+    async def test(bench: Bench) -> None:
+        other = Bench(runners=bench.runners)
+        await bench.occupy()
+        waiting = other.ask(1)
+        closing = asyncio.create_task(other.lane.close())
+        waiting.cancel()
+        await closing
+        assert (other.engine.closed, other.engine.batches) == (True, [])
+
+    run(test)
+
+
 def test_two_lanes_share_the_thread_and_neither_waits_for_all_of_the_other() -> None:
     async def test(bench: Bench) -> None:
         other = Bench(runners=bench.runners)

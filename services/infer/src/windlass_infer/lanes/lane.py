@@ -83,8 +83,7 @@ class Lane:
         self._buckets: dict[Shape, Bucket] = {}
         self._main = self._new_bucket((), costs)
         self._closed = False
-        self._empty = asyncio.Event()
-        self._empty.set()
+        self._progressed = asyncio.Event()  # a batch has ended, or a request has left
 
     @property
     def costs(self) -> CostModel:
@@ -127,7 +126,7 @@ class Lane:
         self._main = bucket
         deadline = math.inf if terms.deadline is None else terms.deadline
         work = Work(Call(inputs, done, terms.own_deadline, gone), rows, now, deadline, terms.priority)
-        self._count(rows)
+        self._measurements.rows_in_flight += rows
         bucket.runner.queue(bucket.lane, work)
         return Ticket(self, bucket, work)
 
@@ -136,10 +135,11 @@ class Lane:
         if self._closed:
             return
         self._closed = True
-        await self._empty.wait()
+        # A batch may run on after the last who waited for it has left.
+        while self._measurements.rows_in_flight or not all(bucket.idle for bucket in self._buckets.values()):
+            self._progressed.clear()
+            await self._progressed.wait()
         for bucket in self._buckets.values():
-            while not bucket.runner.idle(bucket.lane):  # noqa: ASYNC110  # the last batch's end, on the other thread
-                await asyncio.sleep(0.001)
             bucket.runner.remove(bucket.lane)
         self._buckets.clear()
         await asyncio.to_thread(self._computer.close)
@@ -165,7 +165,7 @@ class Lane:
         bucket = self._buckets.get(shape)
         if bucket is None:
             bucket = self._new_bucket(shape, self.costs)
-        if bucket.runner.idle(bucket.lane):
+        if bucket.idle:
             bucket.place(self._runners, self._max_batch_rows)
         return bucket
 
@@ -183,13 +183,14 @@ class Lane:
 
     def _forget_one(self) -> None:
         for shape, bucket in self._buckets.items():
-            if bucket is not self._main and bucket.runner.idle(bucket.lane):
+            if bucket is not self._main and bucket.idle:
                 bucket.runner.remove(bucket.lane)
                 del self._buckets[shape]
                 return
 
     def _answer(self, _lane: EngineLane, taken: Taken[Call], computed: Computed | None, started: float) -> None:
-        """Give a batch's outcomes to those who asked; called by a runner on the event loop."""
+        """Give a batch's outcomes to those who asked; called by a runner on the event loop, after the end of each batch."""
+        self._progressed.set()
         for work in taken.late:
             self._settle(work, self._too_late(work, started))
         for work in taken.unwanted:
@@ -213,7 +214,7 @@ class Lane:
         if call.settled:
             return
         call.settled = True
-        self._count(-work.rows)
+        self._measurements.rows_in_flight -= work.rows
         try:
             call.done(outcome)
         except Exception:
@@ -223,8 +224,9 @@ class Lane:
     def _cancel(self, bucket: Bucket, work: Work[Call]) -> None:
         if not work.item.settled:
             work.item.settled = True
-            self._count(-work.rows)
+            self._measurements.rows_in_flight -= work.rows
             bucket.runner.discard(bucket.lane, work)
+            self._progressed.set()
 
     def _too_late(self, work: Work[Call], now: float) -> DeadlineExceeded | Overloaded:
         self._measurements.shed["late"] += 1
@@ -249,13 +251,6 @@ class Lane:
         statistics.join.add(computed.join_seconds)
         statistics.run.add(computed.run_seconds)
         statistics.split.add(computed.split_seconds)
-
-    def _count(self, rows: int) -> None:
-        self._measurements.rows_in_flight += rows
-        if self._measurements.rows_in_flight:
-            self._empty.clear()
-        else:
-            self._empty.set()
 
 
 def _not_in_time(refusal: Refusal, seconds: float) -> Overloaded:

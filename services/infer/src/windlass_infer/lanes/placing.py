@@ -25,6 +25,11 @@ class Bucket:
     lane: EngineLane
     runner: Runner
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing of it waits or runs."""
+        return self.runner.idle(self.lane)
+
     def place(self, runners: Runners, max_batch_rows: int) -> None:
         """Put the bucket, which is idle, on the loop or on the thread, as its costs are now."""
         inline: Runner = runners.inline
