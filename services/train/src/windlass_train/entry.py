@@ -22,11 +22,16 @@ _SETTINGS = {
     # Torch elastic would take SIGTERM for itself and kill workers that have yet to save; see agent.py.
     "TORCHELASTIC_SIGNALS_TO_HANDLE": "SIGQUIT",
 }
+# Python's resource tracker outlives a pod that is killed by a moment, removes the semaphores of torch elastic's queues, as it
+# is there to do, and warns of them on stderr: the only line of a pod's log that would not be ours.
+_QUIET_TRACKER = "ignore:resource_tracker:UserWarning:multiprocessing.resource_tracker"
 
 
 def warm_up() -> None:
     """Start the server that workers are forked from, in an environment that is good for it and for the agent."""
     os.environ.update({name: value for name, value in _DEFAULTS.items() if name not in os.environ} | _SETTINGS)
+    # Read by the tracker, which starts with the server; of several filters the last counts.
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), _QUIET_TRACKER]))
     multiprocessing.get_context(START_METHOD).set_forkserver_preload(["windlass_train.worker"])
     ensure_running()
 
