@@ -45,7 +45,7 @@ def test_the_model_lists_the_version_and_the_alias_that_the_run_moved(pipeline: 
     assert model["spec"]["aliases"] == [{"name": "production", "version": 1}]
     [version] = model["status"]["versions"]
     assert (version["version"], version["job"], version["dataset"], version["datasetVersion"]) == (1, "digits", "digits", 1)
-    assert set(version["formats"]) == {"safetensors", "torch.export", "onnx"}
+    assert set(version["formats"]) == {"safetensors", "torch.export", "onnx", "onnx-int8"}
     assert float(version["metrics"]["accuracy"]) >= 0.96
     assert "ownerReferences" not in model["metadata"]
 

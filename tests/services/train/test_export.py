@@ -61,7 +61,12 @@ def test_all_formats_answer_alike(problem: Problem, recipe: str, output: str, wi
     features = torch.randn(300, 64)
     exported = export(program, features, tmp_path)
 
-    assert exported.formats == {"safetensors": "weights.safetensors", "torch.export": "model.pt2", "onnx": "model.onnx"}
+    assert exported.formats == {
+        "safetensors": "weights.safetensors",
+        "torch.export": "model.pt2",
+        "onnx": "model.onnx",
+        "onnx-int8": "model.int8.onnx",
+    }
     assert exported.onnx_max_abs_difference is not None
     assert exported.onnx_max_abs_difference < 1e-4
     assert [(tensor.name, tensor.shape) for tensor in (*exported.inputs, *exported.outputs)] == [
@@ -208,7 +213,7 @@ def test_a_version_is_published_once_and_tells_where_it_comes_from(data_store: S
     assert content.dataset == digits
     assert (content.job, content.job_uid, content.spec) == (run.name, "published", run.spec.to_json())
     assert content.made_with.keys() >= {"torch", "onnx", "onnxruntime", "windlass-train", "python"}
-    files = {"weights.safetensors", "model.pt2", "model.onnx", "transform.json", "sample.npz"}
+    files = {"weights.safetensors", "model.pt2", "model.onnx", "model.int8.onnx", "transform.json", "sample.npz"}
     assert {file.path for file in first.manifest.files} == files
     assert Transform.from_json(first.read("transform.json")) == data.transform
     result = published_result(first)

@@ -51,7 +51,7 @@ def test_a_module_becomes_a_version_with_all_formats_and_the_answers_to_its_exam
         ("scores", "FP32", [-1, 3]),
         ("best", "INT64", [-1]),
     ]
-    assert content.formats.keys() == {"safetensors", "torch.export", "onnx"}
+    assert content.formats.keys() == {"safetensors", "torch.export", "onnx", "onnx-int8"}
     assert content.parameters == 11 * 6 + 6 * 3 + 3
     assert content.metrics == {"loss": 1.0}
     assert content.sample is not None

@@ -1,4 +1,5 @@
-"""A module in the formats of a Model version: safetensors weights, torch.export program, ONNX; and a sample of its answers.
+"""A module in the formats of a Model version: safetensors weights, torch.export program, ONNX in float32 and in 8-bit integers;
+and a sample of its answers.
 
 ONNX Runtime is asked for the same rows as torch, and the largest difference is noted. A graph that cannot be made or does not
 agree is left out and the cause noted: the version is worth keeping for its other formats. What that means for an alias is not
@@ -28,10 +29,11 @@ from torch.export import Dim, ExportedProgram
 from windlass_core.manifests import SAMPLE_INPUT, SAMPLE_OUTPUT, TensorDatatype, TensorDescription
 from windlass_core.resources.model import ANSWERS_NOT_FINITE, OmittedFormat
 from windlass_train.ahead import compile_ahead
+from windlass_train.quantization import quantize
 from windlass_train.snapshot import copy_weights
 
 WEIGHTS_FILE, PROGRAM_FILE, ONNX_FILE = "weights.safetensors", "model.pt2", "model.onnx"
-COMPILED_FILE, SAMPLE_FILE = "model.aot.pt2", "sample.npz"
+INT8_FILE, COMPILED_FILE, SAMPLE_FILE = "model.int8.onnx", "model.aot.pt2", "sample.npz"
 # Rows compared between torch and ONNX Runtime.
 SAMPLE_ROWS = 256
 # Largest difference that float32 sums in another order explain, relative to the largest output (at least 1: probabilities).
@@ -108,6 +110,9 @@ def export(
         (folder / ONNX_FILE).unlink(missing_ok=True)
     else:
         formats["onnx"] = ONNX_FILE
+        failure = quantize(folder / ONNX_FILE, {name: tensor.numpy() for name, tensor in inputs.items()}, folder / INT8_FILE)
+        omitted += [failure] if failure else []
+        formats |= {} if failure else {"onnx-int8": INT8_FILE}
     if ahead:
         failure = compile_ahead(exported, folder / COMPILED_FILE)
         omitted += [failure] if failure else []
