@@ -173,7 +173,7 @@ def test_names_of_pods_stay_dns_labels_for_the_longest_name_of(make: Any) -> Non
 
 def test_a_rollout_never_takes_a_pod_away_before_another_answers() -> None:
     spec = deployment()["spec"]
-    assert spec["strategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
+    assert spec["strategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "100%"}}
     server = spec["template"]["spec"]["containers"][0]
     assert server["readinessProbe"]["httpGet"]["path"] == "/readyz"
     assert server["livenessProbe"]["httpGet"]["path"] == server["startupProbe"]["httpGet"]["path"] == "/healthz"

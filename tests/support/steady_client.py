@@ -4,18 +4,21 @@ Runs in a pod beside the service, as a client in the cluster does, from the imag
 
     python3 steady_client.py HOST PATH BODY [CONNECTIONS]
 
-A connection serves CONNECTION_REQUESTS requests, so that the client meets every change of endpoints, or as many as the server
-lets it: an answer that says `Connection: close` is obeyed. Nothing is tried again: what fails is told. It never stops.
+The first of each two connections serves CONNECTION_REQUESTS requests, so that the client meets every change of endpoints; the
+other one as many as the server lets it. An answer that says `Connection: close` is obeyed by both. Nothing is tried again: what
+fails is told. It never stops.
 
 Each line is JSON: `answers` (count by model version), `newest` (version of the last answer), `changed` (version to the time of
 its last answer, in seconds since 1970), `failed` and the first `failures`.
 """
 
 import http.client
+import itertools
 import json
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 CONNECTION_REQUESTS = 100
@@ -82,12 +85,12 @@ class Tally:
             )
 
 
-def ask(host: str, path: str, body: bytes, tally: Tally) -> None:
-    """One connection after the other, for ever."""
+def ask(host: str, path: str, body: bytes, tally: Tally, requests: Iterable[int]) -> None:
+    """One connection after the other, for ever, each for so many requests."""
     while True:
         connection = http.client.HTTPConnection(host, timeout=TIMEOUT_SECONDS)
         try:
-            for _ in range(CONNECTION_REQUESTS):
+            for _ in requests:
                 connection.request("POST", path, body, {"Content-Type": "application/json"})
                 answer = connection.getresponse()
                 text = answer.read()
@@ -107,8 +110,9 @@ def ask(host: str, path: str, body: bytes, tally: Tally) -> None:
 def main(host: str, path: str, body: str, connections: str = "1") -> None:
     """Ask and tell."""
     tally = Tally()
-    for _ in range(int(connections)):
-        threading.Thread(target=ask, args=(host, path, body.encode(), tally), daemon=True).start()
+    for number in range(int(connections)):
+        requests: Iterable[int] = range(CONNECTION_REQUESTS) if number % 2 == 0 else itertools.count()
+        threading.Thread(target=ask, args=(host, path, body.encode(), tally, requests), daemon=True).start()
     while True:
         time.sleep(REPORT_SECONDS)
         print(tally.line(), flush=True)

@@ -28,8 +28,10 @@ REVISION_LABEL = f"{API_GROUP}/revision"
 VERSION_LABEL = f"{API_GROUP}/model-version"
 SERVICE_PORT = 80
 
-# A pod that is told to leave is still sent requests until every node has heard of it.
-LEAVE_SECONDS = 5
+# A pod that is told to leave is still sent requests until every node has heard of it, which takes about a second. Only then its
+# program asks clients to leave, so that they do not come back to it, and takes connections for three seconds more. It is short,
+# because clients that keep a connection hear the old version for as long.
+LEAVE_SECONDS = 2
 # A program that does not listen within this many seconds never will; models load after it listens.
 STARTUP_SECONDS = 120
 # For a version that neither becomes ready nor fails; it only marks the Deployment, old pods serve on.
@@ -53,7 +55,7 @@ def template(
             {"name": "grpc", "containerPort": GRPC_PORT, "protocol": "TCP"},
         ],
         # Ready means that the loaded model answered a real inference.
-        "readinessProbe": _probe("/readyz", period=2, failures=3),
+        "readinessProbe": _probe("/readyz", period=1, failures=6),
         "livenessProbe": _probe("/healthz", period=10, failures=6),
         "startupProbe": _probe("/healthz", period=1, failures=STARTUP_SECONDS),
         "lifecycle": {"preStop": {"sleep": {"seconds": LEAVE_SECONDS}}},
@@ -100,10 +102,14 @@ def _probe(path: str, *, period: int, failures: int) -> Manifest:
 
 
 def deployment(parent: Parent, pod: Manifest) -> Manifest:
-    """Pods that are replaced one by one, each old one only when a new one answers. How many is the autoscaler's business."""
+    """Pods that are replaced all at once, each old one only when a new one answers. How many is the autoscaler's business.
+
+    One by one an alias would take as many times a pod's start as there are pods. Where there is room for one more pod only, the
+    others wait, and each old pod that leaves makes room for the next.
+    """
     spec = {
         "selector": {"matchLabels": selector(parent)},
-        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "100%"}},
         "progressDeadlineSeconds": PROGRESS_DEADLINE_SECONDS,
         "revisionHistoryLimit": OLD_REVISIONS,
         "template": pod,
