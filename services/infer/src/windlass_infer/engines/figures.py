@@ -74,6 +74,7 @@ class Figures(_Value):
     reference: str = Field(description="What answers were compared with.")
     seconds: float = Field(ge=0, description="How long measuring took.")
     engines: list[Figure]
+    measured_on: int | None = Field(default=None, description="Number of the version that was measured; None: this one.")
 
     def of(self, variant: str) -> Figure | None:
         """The figure of a variant."""

@@ -1,7 +1,8 @@
 """Gives a version its engine: who could run it, how fast they are, which one serves, opened and seen to be right.
 
-Figures that an earlier pod of the same kind left are used; otherwise the candidates are measured, and the figures left for the
-next. A candidate that is alone is not measured. What agrees in a trial is compared once more in the process that serves.
+Figures that an earlier pod of the same kind left are used, or those of another version that is as large; otherwise the
+candidates are measured, and the figures left for the next. A candidate that is alone is not measured. What agrees in a trial is
+compared once more in the process that serves.
 """
 
 import fcntl
@@ -25,6 +26,7 @@ from windlass_infer.engines.failures import broken, first_line
 from windlass_infer.engines.figures import Figure, Figures
 from windlass_infer.engines.machine import Machine, this_machine
 from windlass_infer.engines.opening import open_engine
+from windlass_infer.engines.relatives import of_relative
 from windlass_infer.engines.samples import Sample, read_sample, repeated
 from windlass_infer.engines.tournament import compete
 from windlass_infer.engines.trial import answers
@@ -105,6 +107,9 @@ class Selector:
 
     def _first_that_opens(self, taking: Field, measured: Figures, decision: Decision) -> Selection:
         reasons = dict(decision.reasons)
+        if measured.measured_on is not None:
+            for variant in decision.ranking:
+                reasons[variant] += f" (measured on version {measured.measured_on}, which is as large)"
         by_variant = {candidate.variant: candidate for candidate in taking.candidates}
         for variant in decision.ranking:
             try:
@@ -137,13 +142,17 @@ class Selector:
         return engine
 
     def _figures(self, candidates: tuple[Candidate, ...]) -> Figures:
-        """Those that an earlier pod left, or new ones."""
+        """Those that an earlier pod left, those of a version that is as large where answers can be compared, or new ones."""
         where = sidecar.circumstances(self._published, candidates, self._choice, self._machine)
         if known := sidecar.read(self._published, where):
             return known
         with _alone(where.key):
             # Another process of this pod may have measured while this one waited.
             if known := sidecar.read(self._published, where):
+                return known
+            if self._sample.outputs is not None and (known := of_relative(self._published, where)):
+                log.info("version %d is as large, so its figures of the engines are used", known.measured_on)
+                sidecar.write(self._published, known)
                 return known
             programs = {candidate.format: self._program(candidate.format) for candidate in candidates}
             with tempfile.TemporaryDirectory(prefix="trial-", dir=self._folder) as scratch:
