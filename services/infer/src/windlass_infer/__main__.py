@@ -20,8 +20,9 @@ from windlass_core.errors import WindlassError
 from windlass_core.listening import ALL_INTERFACES, listen
 from windlass_core.pod import RUN_PORT, RUN_SPEC_VARIABLE
 from windlass_core.processes.cores import cpu_limit, process_count
-from windlass_core.processes.crew import Crew, WorkerCrew, join
+from windlass_core.processes.crew import WorkerCrew, join
 from windlass_core.processes.supervisor import supervise
+from windlass_core.scratch import own_scratch
 from windlass_infer.batch.options import add_options
 
 SERVICE = "windlass-infer"
@@ -40,8 +41,11 @@ def main(arguments: list[str] | None = None) -> int:
     run.add_argument("--port", type=int, default=RUN_PORT, help="port of /progress (%(default)s)")
     add_options(run)
     options = parser.parse_args(arguments)
-    if options.command == "run":
-        return _run(options)
+    with own_scratch():
+        return _run(options) if options.command == "run" else _serve(options)
+
+
+def _serve(options: argparse.Namespace) -> int:
     log.configure(SERVICE)
     crew = join()
     try:
@@ -51,7 +55,9 @@ def main(arguments: list[str] | None = None) -> int:
             if options.grpc_port is not None:
                 program += ["--grpc-port", str(options.grpc_port)]
             return supervise(program, count, listen(ALL_INTERFACES, options.port))
-        _serve(options.port, options.grpc_port, crew)
+        from windlass_infer.process import serve_model  # what a parent does not need
+
+        serve_model(options.port, options.grpc_port, crew)
     except WindlassError as error:
         _log.error("%s", error.message, extra={"reason": error.reason})
         _leave_message(error)
@@ -66,12 +72,6 @@ def _process_count() -> int:
         if isinstance(asked, int) and asked > 0:
             return asked
     return process_count(cpu_limit())
-
-
-def _serve(port: int, grpc_port: int | None, crew: Crew) -> None:
-    from windlass_infer.process import serve_model  # what a parent does not need
-
-    serve_model(port, grpc_port, crew)
 
 
 def _run(options: argparse.Namespace) -> int:

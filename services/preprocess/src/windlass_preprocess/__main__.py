@@ -6,6 +6,7 @@ import sys
 
 from windlass_core.contracts import RUN_PORT
 from windlass_core.errors import WindlassError
+from windlass_core.scratch import own_scratch
 
 SERVICE = "preprocess"
 # After SIGTERM an upload that is under way gets so long. With the delay and the linger of `server.py` it stays under the
@@ -30,7 +31,8 @@ def _run(port: int) -> int:
     from windlass_core.run import main_run
     from windlass_preprocess.pipeline import execute
 
-    return main_run(SERVICE, execute, port=port)
+    with own_scratch():
+        return main_run(SERVICE, execute, port=port)
 
 
 def _serve(port: int) -> int:

@@ -6,6 +6,7 @@ import os
 import sys
 
 from windlass_core.pod import RUN_PORT
+from windlass_core.scratch import own_scratch
 
 
 def main() -> None:
@@ -17,7 +18,9 @@ def main() -> None:
     serve.add_argument("--port", type=int, default=RUN_PORT, help="port to listen on (%(default)s)")
     options = parser.parse_args()
     if options.command == "run":
-        _end(_run())
+        with own_scratch():
+            code = _run()
+        _end(code)
     sys.exit(_serve(options.port))
 
 
