@@ -17,6 +17,7 @@ from pathlib import Path
 from windlass_core.errors import BadData
 from windlass_core.manifests import ModelContent, TensorDescription
 from windlass_core.registry import PublishedVersion
+from windlass_core.scratch import shared_scratch
 from windlass_infer.engine import Arrays, Engine, EngineSignature, TensorSignature
 from windlass_infer.engines import figures as sidecar
 from windlass_infer.engines.agreement import difference, tolerated
@@ -187,7 +188,7 @@ def _signatures(tensors: list[TensorDescription]) -> tuple[TensorSignature, ...]
 @contextmanager
 def _alone(key: str) -> Iterator[None]:
     """One process of a pod at a time: two that measure at once would measure one another."""
-    with (Path(tempfile.gettempdir()) / f"windlass-engines-{key}.lock").open("w") as file:
+    with (shared_scratch() / f"windlass-engines-{key}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
