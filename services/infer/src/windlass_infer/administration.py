@@ -9,9 +9,10 @@ from windlass_core.errors import NotFound, Unavailable
 from windlass_core.processes.crew import Crew
 from windlass_infer import describing
 from windlass_infer.protocol import EXTENSIONS
-from windlass_infer.repository import LoadRequest, Repository, SharedRepository, authorize, unload_version
+from windlass_infer.repository import LoadRequest, Repository, authorize, unload_version
 from windlass_infer.schemas import IndexAnswer
 from windlass_infer.service import Service
+from windlass_infer.shared_repository import SharedRepository
 from windlass_infer.statistics import merged
 
 # The question to the other processes.
@@ -31,7 +32,8 @@ class Administration:
         self._service = service
         self._crew = crew
         self._token = token
-        self._repository = SharedRepository(crew, Repository(service), service.spec)
+        self._repository = SharedRepository(crew, Repository(service), service)
+        service.begin_with(self._repository.first)
         crew.answer(STATISTICS, lambda asked: self._known_statistics(*asked))
 
     @property

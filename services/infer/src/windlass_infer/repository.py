@@ -4,9 +4,9 @@
     commit    it answers from the next request on
     abort     it is let go again
 
-In two steps, so that all processes of a pod change their version together or none does. A version that was kept needs no load,
-so the way back takes no time. A version that fails to load leaves everything as it is; the reason is in the answer and in the
-index. Off unless a token is set. Knows no HTTP.
+In two steps, so that all processes of a pod change their version together or none does (`shared_repository.py`). A version that
+was kept needs no load, so the way back takes no time. A version that fails to load leaves everything as it is; the reason is in
+the answer and in the index. Off unless a token is set. Knows no HTTP.
 """
 
 import asyncio
@@ -16,14 +16,13 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 from windlass_core.contracts import InferServe, VersionReference
-from windlass_core.errors import BadConfiguration, NotFound, WindlassError
-from windlass_core.processes.crew import Crew
+from windlass_core.errors import BadConfiguration, NotFound, Unavailable, WindlassError
 from windlass_core.registry import Registry
 from windlass_infer.errors import BadRequest, Overloaded, Unauthorized
 from windlass_infer.loader import load
@@ -37,11 +36,6 @@ TOKEN_FILE_VARIABLE = "WINDLASS_REPOSITORY_TOKEN_FILE"  # noqa: S105  # likewise
 LEAST_TOKEN_LENGTH = 16
 # Loads that may wait for the one that runs: each holds a request, and by its turn what it asks for may be out of date.
 MAX_WAITING_LOADS = 4
-
-# A load reads a large model from a slow store, and measures engines for it.
-LOAD_SECONDS = 600.0
-# Questions to the processes of a pod.
-PREPARE, COMMIT, ABORT, UNLOAD = "repository.prepare", "repository.commit", "repository.abort", "repository.unload"
 
 _KINDS = {int: "a whole number", str: "text", bool: "true or false"}
 
@@ -115,41 +109,53 @@ class Repository:
         self._service = service
         self._turn = asyncio.Lock()
         self._waiting = 0
-        self._prepared: dict[str, TimedModel | Serving] = {}
+        self._prepared: dict[int, TimedModel | Serving] = {}  # by who asked
 
-    async def prepare(self, request: LoadRequest) -> None:
+    async def prepare(self, request: LoadRequest, by: int = 0) -> int:
         """Load a version, and hold it ready.
+
+        Args:
+            request: what to load.
+            by: who asks; what he had prepared before, and not committed, is let go.
+
+        Returns:
+            The version's number.
 
         Raises:
             WindlassError: it cannot be served, and why.
             Overloaded: too many loads wait.
+            Unavailable: the model of the spec is not loaded yet.
         """
+        if not self._service.begun:
+            raise Unavailable(self._service.why_not_ready() or "this server is starting", reason="NotReady")
         if self._waiting >= MAX_WAITING_LOADS:
             raise Overloaded(f"{self._waiting} loads wait already; try again when they are done", retry_after=10)
         self._waiting += 1
         try:
             async with self._turn:
-                await self._abandon(request.name)
-                self._prepared[request.name] = self._kept(request) or await self._load(request)
+                await self._abandon(by)
+                prepared = self._prepared[by] = self._kept(request) or await self.read(request)
+                return prepared.version.number
         finally:
             self._waiting -= 1
 
-    def commit(self, name: str) -> None:
-        """Let what was prepared answer from the next request on."""
-        prepared = self._prepared.pop(name, None)
+    def commit(self, by: int = 0) -> bool:
+        """Let what was prepared answer from the next request on; False when nothing was."""
+        prepared = self._prepared.pop(by, None)
         if isinstance(prepared, TimedModel):
             self._service.install(prepared)
         elif prepared is not None:
             self._service.switch(prepared)
+        return prepared is not None
 
     def unload(self, name: str, version: int | None) -> None:
         """Let a model or a version go, when its requests have ended. Raises NotFound and Conflict."""
         self._service.remove(name, version)
 
-    async def abort(self, name: str) -> None:
+    async def abort(self, by: int = 0) -> None:
         """Let go of what was prepared."""
         async with self._turn:
-            await self._abandon(name)
+            await self._abandon(by)
 
     def _kept(self, request: LoadRequest) -> Serving | None:
         model = self._service.table.model(request.name)
@@ -158,7 +164,8 @@ class Repository:
             return None
         return serving if request.digest in ("", serving.version.digest) else None
 
-    async def _load(self, request: LoadRequest) -> TimedModel:
+    async def read(self, request: LoadRequest) -> TimedModel:
+        """A version, ready to answer. Raises WindlassError when it cannot be served."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[TimedModel] = loop.create_future()
         self._service.table.begin(request.name, request.version)
@@ -203,68 +210,10 @@ class Repository:
             log.exception("loading failed")
             return WindlassError(f"loading failed: {type(error).__name__}", reason="ModelLoadFailed")
 
-    async def _abandon(self, name: str) -> None:
-        prepared = self._prepared.pop(name, None)
+    async def _abandon(self, by: int) -> None:
+        prepared = self._prepared.pop(by, None)
         if isinstance(prepared, TimedModel):
             await asyncio.to_thread(prepared.close)
-
-
-class SharedRepository:
-    """The same for all processes of a pod: each prepares, and when all have, each commits."""
-
-    def __init__(self, crew: Crew, repository: Repository, spec: InferServe) -> None:
-        self._crew = crew
-        self._repository = repository
-        self._spec = spec
-        self._turn = asyncio.Lock()
-        crew.answer(PREPARE, self._prepare)
-        crew.answer(COMMIT, self._commit)
-        crew.answer(ABORT, repository.abort)
-        crew.answer(UNLOAD, self._unload)
-
-    async def load(self, request: LoadRequest) -> None:
-        """Let a version answer in all processes, or in none. Raises as `Repository.prepare`."""
-        async with self._turn:
-            answers = await self._crew.ask(PREPARE, asdict(request), seconds=LOAD_SECONDS)
-            if any(answers):
-                await self._crew.ask(ABORT, request.name, seconds=LOAD_SECONDS)
-                raise _error(next(filter(None, answers)))
-            await self._crew.ask(COMMIT, request.name)
-
-    async def unload(self, name: str, version: int | None) -> None:
-        """Let a model or a version go in all processes. Raises NotFound and Conflict."""
-        async with self._turn:
-            answers = await self._crew.ask(UNLOAD, [name, version])
-            if all(answers):
-                raise _error(answers[0])
-
-    async def _prepare(self, document: dict[str, Any]) -> dict[str, Any]:
-        try:
-            await self._repository.prepare(LoadRequest(**document))
-        except WindlassError as error:
-            return _document(error)
-        return {}
-
-    def _commit(self, name: str) -> None:
-        self._repository.commit(name)
-
-    def _unload(self, asked: list[Any]) -> dict[str, Any]:
-        try:
-            self._repository.unload(*asked)
-        except WindlassError as error:
-            return _document(error)
-        return {}
-
-
-def _document(error: WindlassError) -> dict[str, Any]:
-    """An error on its way from one process to another."""
-    return {"status": error.http_status, "reason": error.reason, "message": error.message}
-
-
-def _error(document: dict[str, Any]) -> WindlassError:
-    error = WindlassError(document["message"], reason=document["reason"])
-    error.http_status = document["status"]
-    return error
 
 
 def _newest(registry: Registry, model: str) -> int:

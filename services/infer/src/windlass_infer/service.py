@@ -9,7 +9,7 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from threading import Thread
@@ -43,6 +43,7 @@ class Service:
         spec: what it was started with.
         table: what is loaded.
         failure: why the model of the spec can never be served.
+        begun: whether it has begun to answer; from then on only loads and unloads change what is loaded.
     """
 
     def __init__(self, spec: InferServe, open_store: Callable[[], Store], *, registry: CollectorRegistry = REGISTRY) -> None:
@@ -50,6 +51,10 @@ class Service:
         self.open_store = open_store
         self.table = Table(self._changed)
         self.failure: WindlassError | None = None
+        self.waits_for_store = False
+        self.begun = False
+        self._first: Callable[[TimedModel], Awaitable[list[TimedModel]]] = _alone
+        self._beginning: asyncio.Task[None] | None = None
         self._registry = registry
         self._listeners: list[Callable[[], None]] = []
         self._runners: Runners | None = None
@@ -97,6 +102,10 @@ class Service:
         """New requests should go elsewhere from now on; those that come all the same are answered."""
         self._draining = True
 
+    def begin_with(self, first: Callable[[TimedModel], Awaitable[list[TimedModel]]]) -> None:
+        """Have `first` say, when the model of the spec is there, with which models to begin; call it before `running`."""
+        self._first = first
+
     def on_change(self, listener: Callable[[], None]) -> None:
         """Have `listener` called whenever what is loaded has changed, on the event loop."""
         self._listeners.append(listener)
@@ -114,6 +123,8 @@ class Service:
             yield
         finally:
             counting.cancel()
+            if self._beginning is not None:
+                self._beginning.cancel()
             for serving in self.table.servings:
                 self._close(serving)
             if self._closing:
@@ -156,7 +167,19 @@ class Service:
             self._fail(WindlassError(f"loading failed: {type(error).__name__}", reason=MODEL_LOAD_FAILED), folder)
         else:
             with suppress(RuntimeError):  # told to stop while loading: the loop is closed
-                loop.call_soon_threadsafe(self.install, model)
+                loop.call_soon_threadsafe(self._start, model)
+
+    def _start(self, model: TimedModel) -> None:
+        self._beginning = asyncio.create_task(self._begin(model))
+
+    async def _begin(self, model: TimedModel) -> None:
+        try:
+            for first in await self._first(model):
+                self.install(first)
+            self.begun = True
+        except Exception as error:
+            log.exception("loading failed")
+            self.failure = WindlassError(f"loading failed: {type(error).__name__}", reason=MODEL_LOAD_FAILED)
 
     def _fail(self, error: WindlassError, folder: Path) -> None:
         self.failure = error
@@ -172,6 +195,8 @@ class Service:
             listener()
 
     def _say(self, sentence: str) -> None:
+        """What a patient loader waits for, which is the store."""
+        self.waits_for_store = True
         self._waiting_for = sentence
 
     def _measurements(self) -> list[Measurements]:
@@ -188,6 +213,10 @@ class Service:
         yield "drain_seconds", "Predicted seconds until all that waits is computed.", runners.backlog_seconds(now)
         kept = sum(serving.cache.kept_bytes for serving in self.table.servings if serving.cache)
         yield "cache_bytes", "Memory of the answers that are kept.", float(kept)
+
+
+async def _alone(model: TimedModel) -> list[TimedModel]:
+    return [model]
 
 
 async def _count_loop(runners: Runners) -> None:

@@ -46,6 +46,11 @@ class TimedModel:
     folder: Path
     bytes_on_disk: int
 
+    @property
+    def version(self) -> ServedVersion:
+        """Which version it is."""
+        return self.loaded.predictor.version
+
     def close(self) -> None:
         """Let go of a model that never served."""
         self.loaded.engine.close()
