@@ -1,70 +1,19 @@
-"""What an InferenceService needs next and when it may call itself ready, as a table."""
+"""What an InferenceService needs next, as a table."""
 
 from dataclasses import replace
 from typing import Any
 
 import builders as b
 import pytest
+from service_views import MODEL, children, planned, seen, server, template
 
-from windlass_core.contracts import RUN_SPEC_VARIABLE, InferServe, Progress, VersionReference
-from windlass_core.resources import InferenceServiceSpec, InferenceServiceStatus
-from windlass_operator import pods
-from windlass_operator.api import AUTOSCALER, DEPLOYMENT, INFERENCE_SERVICE, Kind, Manifest
-from windlass_operator.inference import manifests
-from windlass_operator.inference.plan import CHILD_KINDS, SCALE_MANAGER, SeenInferenceService, plan_inference_service
+from windlass_core.contracts import RUN_SPEC_VARIABLE, InferServe, Progress
+from windlass_core.resources import InferenceServiceStatus
+from windlass_operator.api import AUTOSCALER, DEPLOYMENT, Kind, Manifest
+from windlass_operator.inference.plan import CHILD_KINDS, SCALE_MANAGER, plan_inference_service
 from windlass_operator.plan import Apply, Patch, Plan
 
-MODEL = b.model(versions=[1, 2], aliases={"production": 2})
-TWO_OR_MORE = {"replicas": {"min": 2, "max": 3}}
-
-
-def reference(version: int) -> VersionReference:
-    return VersionReference(
-        name="digits", version=version, uri=f"store://models/digits/{version}", digest=f"sha256:model{version}"
-    )
-
-
-def template(manifest: Manifest, version: int) -> Manifest:
-    parent = b.parent(INFERENCE_SERVICE, manifest)
-    return manifests.template(
-        parent, InferenceServiceSpec.model_validate(parent.spec), reference(version), ["onnx"], b.SETTINGS
-    )
-
-
-def children(
-    manifest: Manifest, version: int = 2, *, replicas: int = 1, status: Manifest | None = None
-) -> dict[Kind, Manifest]:
-    """All children as they should be."""
-    parent = b.parent(INFERENCE_SERVICE, manifest)
-    spec = InferenceServiceSpec.model_validate(parent.spec)
-    made = {
-        kind: b.existing(child, uid=f"{kind.plural}-uid")
-        for kind, child in manifests.companions(parent, spec, b.SETTINGS).items()
-    }
-    deployment = b.existing(manifests.deployment(parent, template(manifest, version)), uid="deployment-uid", status=status)
-    deployment["spec"] = {**deployment["spec"], "replicas": replicas}
-    return {DEPLOYMENT: deployment, **made}
-
-
-def server(name: str, version: int, *, deleting: bool = False, **status: Any) -> Manifest:
-    labels = template(b.inference_service(), version)["metadata"]["labels"]
-    return b.pod(name, owner_uid="replicaset-uid", job=False, labels=labels, deleting=deleting, **status)
-
-
-def seen(manifest: Manifest, *listed: Manifest, model: Manifest | None = MODEL, **given: Any) -> SeenInferenceService:
-    made = given.pop("children", None)
-    return SeenInferenceService(
-        b.parent(INFERENCE_SERVICE, manifest),
-        model=model,
-        children=children(manifest) if made is None else made,
-        pods=pods.read_all(listed),
-    )
-
-
-def planned(view: SeenInferenceService) -> tuple[Plan, InferenceServiceStatus, dict[str, tuple[str, str, str]]]:
-    plan = plan_inference_service(view, b.CONTEXT)
-    status = InferenceServiceStatus.model_validate(plan.status)
-    return plan, status, {c.type: (c.status, c.reason, c.message) for c in status.conditions}
+OK = b.running(ready=True)
 
 
 @pytest.mark.parametrize(
@@ -144,22 +93,21 @@ def test_variables_of_the_user_come_after_ours() -> None:
     assert variables[-1] == {"name": "LEVEL", "value": "7"}
 
 
-def planned_after(manifest: Manifest, engine: str | None, status: Manifest) -> tuple[Plan, InferenceServiceStatus]:
-    progress = Progress(phase="Serving", engine=engine, at=b.CONTEXT.now) if engine else None
-    view = seen({**manifest, "status": status}, server("a", 2, **b.running(ready=True, address="10.0.0.7")))
-    plan = plan_inference_service(view, replace(b.CONTEXT, progress=progress))
-    return plan, InferenceServiceStatus.model_validate(plan.status)
-
-
 def test_one_pod_is_asked_what_runs_the_model_and_then_nobody() -> None:
     manifest = b.inference_service()
-    plan, first = planned_after(manifest, "left over from an old pod", {})
+
+    def after(before: Manifest, engine: str | None) -> tuple[Plan, InferenceServiceStatus]:
+        told = Progress(phase="Serving", engine=engine, at=b.CONTEXT.now) if engine else None
+        view = seen({**manifest, "status": before}, server("a", 2, **b.running(ready=True, address="10.0.0.7")))
+        return planned(view, told)[:2]
+
+    plan, first = after({}, "left over from an old pod")
     assert (first.engine, plan.endpoint) == (None, "10.0.0.7"), "an answer from before the revision was seen does not count"
-    plan, second = planned_after(manifest, "openvino-bf16", first.to_json())
+    plan, second = after(first.to_json(), "openvino-bf16")
     assert (second.engine, plan.endpoint) == ("openvino-bf16", None)
-    _, third = planned_after(manifest, None, second.to_json())
+    _, third = after(second.to_json(), None)
     assert third.engine == "openvino-bf16"
-    _, moved = planned_after(manifest, None, {**second.to_json(), "revision": "another"})
+    _, moved = after({**second.to_json(), "revision": "another"}, None)
     assert moved.engine is None, "another revision may run on another engine"
 
 
@@ -170,108 +118,6 @@ def test_what_the_autoscaler_did_is_left_alone() -> None:
     assert plan.actions == ()
     assert status.replicas is not None
     assert status.replicas.desired == 3
-
-
-OK = b.running(ready=True)
-LOADING = b.running()
-BROKEN = b.waiting(
-    "CrashLoopBackOff", ended_before=b.terminated(41, b.failed_result("DigestMismatch", "Bytes are not those published."))
-)
-
-
-@pytest.mark.parametrize(
-    ("spec", "listed", "ready", "reason", "says", "available"),
-    [
-        pytest.param({}, [], "False", "Starting", "version 2", "False", id="no pod is there yet"),
-        pytest.param({}, [server("a", 2, **LOADING)], "False", "Starting", "version 2", "False", id="the pod still loads"),
-        pytest.param({}, [server("a", 2, **OK)], "True", "Serving", "Version 2 answers.", "True", id="the pod answers"),
-        pytest.param(TWO_OR_MORE, [server("a", 2, **OK)], "False", "Scaling", "1 of 2 pods", "True", id="too few pods answer"),
-        pytest.param(
-            {},
-            [server("a", 1, **OK), server("b", 2, **LOADING)],
-            "False",
-            "RollingOut",
-            "Version 2 is being rolled out. Version 1 still answers.",
-            "True",
-            id="the old version answers while the new one loads",
-        ),
-        pytest.param(
-            {},
-            [server("a", 1, **OK), server("b", 2, **OK)],
-            "False",
-            "RollingOut",
-            "Version 1 still answers.",
-            "True",
-            id="the new version answers and the old one still does too",
-        ),
-        pytest.param(
-            {},
-            [server("a", 1, deleting=True, **OK), server("b", 2, **OK)],
-            "True",
-            "Serving",
-            "Version 2 answers.",
-            "True",
-            id="the old pod is leaving and takes no new requests",
-        ),
-        pytest.param(
-            {},
-            [server("a", 1, **OK), server("b", 2, **BROKEN)],
-            "False",
-            "ModelLoadFailed",
-            "Version 2 does not load: Bytes are not those published. Version 1 still answers.",
-            "True",
-            id="the new version fails to load and the old one serves on",
-        ),
-        pytest.param({}, [server("a", 2, **BROKEN)], "False", "ModelLoadFailed", "does not load", "False", id="none answers"),
-        pytest.param(
-            {},
-            [server("a", 2, **b.waiting("CrashLoopBackOff", ended_before=b.terminated(137, reason="OOMKilled")))],
-            "False",
-            "OutOfMemory",
-            "spec.resources.memory",
-            "False",
-            id="memory is too small, which is not the model's fault",
-        ),
-        pytest.param(
-            {},
-            [server("a", 2, **b.unschedulable("0/1 nodes are available: 1 Insufficient cpu."))],
-            "False",
-            "Unschedulable",
-            "cpu on 1 of them",
-            "False",
-            id="no node has room",
-        ),
-        pytest.param(
-            {},
-            [server("a", 2, **b.waiting("ErrImagePull", "denied"))],
-            "False",
-            "ImagePullFailed",
-            "denied",
-            "False",
-            id="no image",
-        ),
-    ],
-)
-def test_it_is_ready_only_when_what_is_asked_for_is_all_that_answers(
-    spec: Manifest, listed: list[Manifest], ready: str, reason: str, says: str, available: str
-) -> None:
-    _, _, told = planned(seen(b.inference_service(**spec), *listed))
-    assert told["Ready"][:2] == (ready, reason)
-    assert says in told["Ready"][2]
-    assert told["Available"][0] == available
-
-
-def test_a_container_that_is_started_again_after_it_failed_is_still_failing() -> None:
-    again = {**b.running(), "containerStatuses": [{"state": {"running": {}}, "lastState": b.terminated(41), "restartCount": 3}]}
-    _, _, told = planned(seen(b.inference_service(), server("a", 2, **again)))
-    assert told["Ready"][1] == "ModelLoadFailed"
-
-
-def test_a_refusal_of_pods_is_told() -> None:
-    manifest = b.inference_service()
-    refused = {"type": "ReplicaFailure", "status": "True", "message": 'pods "x" is forbidden: exceeded quota: small'}
-    _, _, told = planned(seen(manifest, children=children(manifest, status={"conditions": [refused]})))
-    assert told["Ready"][1] == "QuotaExceeded"
 
 
 def test_a_moved_alias_changes_the_template_and_nothing_else() -> None:

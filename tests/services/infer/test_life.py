@@ -124,6 +124,9 @@ def test_a_store_that_is_away_leaves_the_server_alive_and_not_ready(
         assert [(answer.status_code, answer.headers["retry-after"]) for answer in answers] == [(503, "1")] * 2
         assert "windlass_infer_" not in client.get("/metrics").text
         assert list(client.get("/openapi.json").json()["paths"])
+        # What the operator writes on the object.
+        wait(lambda: client.get("/progress").json()["phase"] == "WaitingForStore", "it says what it waits for")
+        assert client.get("/progress").json()["message"].startswith("waiting for version 1 of model 'penguins': ")
         started = time.monotonic()
         server.terminate()
         assert server.process.wait(20) == 0

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from windlass_core.contracts import Progress
 from windlass_operator import diagnosis
 from windlass_operator.api import Manifest
 from windlass_operator.conditions import Verdict
@@ -10,6 +11,8 @@ from windlass_operator.diagnosis import Diagnosis
 from windlass_operator.inference.manifests import REVISION_LABEL, VERSION_LABEL
 from windlass_operator.pods import Pod
 
+# As pods say it; it is the reason on the object too.
+WAITING_FOR_STORE = "WaitingForStore"
 # Ends of a server that have nothing to do with the model it was to load.
 _NOT_THE_MODEL = frozenset(
     {
@@ -36,6 +39,7 @@ class View:
         version: the version of the model that they serve.
         needed: pods that must answer before the service is ready.
         deployment: the Deployment as it is, None before it is made.
+        told: what a pod of the wanted revision that does not answer yet said last; None when none was asked.
     """
 
     pods: Sequence[Pod]
@@ -43,6 +47,7 @@ class View:
     version: int
     needed: int
     deployment: Manifest | None
+    told: Progress | None = None
 
     @property
     def updated(self) -> tuple[Pod, ...]:
@@ -54,6 +59,11 @@ class View:
         """Pods of the wanted revision that do not answer yet."""
         wanted = (pod for pod in self.pods if pod.labels.get(REVISION_LABEL) == self.revision)
         return tuple(pod for pod in wanted if not pod.ready and not pod.deleting and pod.phase != "Succeeded")
+
+    @property
+    def loading(self) -> tuple[Pod, ...]:
+        """Those of them whose program can be asked what it does."""
+        return tuple(pod for pod in self.unready if pod.started and pod.address)
 
 
 def serving(pods: Sequence[Pod]) -> tuple[Pod, ...]:
@@ -82,6 +92,9 @@ def ready(view: View) -> Verdict:
     if trouble is not None:
         others = still(old) or still(view.updated)
         return Verdict("False", trouble.reason, f"{trouble.message}{others}", problem=True)
+    if view.told is not None and view.told.phase == WAITING_FOR_STORE and view.unready:
+        others = still(old) or still(view.updated)
+        return Verdict("False", WAITING_FOR_STORE, f"A new pod is {view.told.message}.{others}", problem=True)
     if old:
         return Verdict("False", "RollingOut", f"Version {view.version} is being rolled out.{still(old)}")
     if view.updated:

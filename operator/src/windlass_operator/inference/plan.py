@@ -73,19 +73,23 @@ def _plan_children(
     model = resolved.reference
     pod = manifests.template(parent, spec, model, resolved.formats, context.settings)
     applies = _applies(seen, {DEPLOYMENT: manifests.deployment(parent, pod), **wanted})
+    revision = pod["metadata"]["labels"][manifests.REVISION_LABEL]
     view = health.View(
         pods=seen.pods,
-        revision=pod["metadata"]["labels"][manifests.REVISION_LABEL],
+        revision=revision,
         version=model.version,
         needed=spec.replicas.min,
         deployment=live,
+        # An answer counts only in a round after the one that saw the revision first: until then it may be an old pod's.
+        told=context.progress if status.revision == revision else None,
     )
     after = _described(seen, status, spec, model, view)
     verdict = health.ready(view)
-    after = _with_engine(after, status, view, context)
+    after = _with_engine(after, status, view)
     refresh = verdict.reason == "ContainerConfigError"
-    # A pod tells once what runs its model; then nobody is asked any more.
-    endpoint = view.updated[0].address if view.updated and after.engine is None else None
+    # A pod that loads tells what it waits for, one that answers tells once what runs its model; then nobody is asked any more.
+    asked = view.loading or (view.updated if after.engine is None else ())
+    endpoint = asked[0].address if asked else None
     actions = (*applies, *_first_scale(seen, spec))
     return _settled(seen, after, verdict, context, actions, refresh_secret=refresh, endpoint=endpoint)
 
@@ -131,16 +135,11 @@ def _described(
     )
 
 
-def _with_engine(
-    after: InferenceServiceStatus, before: InferenceServiceStatus, view: health.View, context: Context
-) -> InferenceServiceStatus:
-    """What runs the model in the pods of the wanted revision; None until one of them has told.
-
-    An answer counts only in a round after the one that saw the revision first: until then it may be an old pod's.
-    """
-    known = before.revision == view.revision
-    told = context.progress.engine if context.progress else None
-    return after.model_copy(update={"revision": view.revision, "engine": (before.engine or told) if known else None})
+def _with_engine(after: InferenceServiceStatus, before: InferenceServiceStatus, view: health.View) -> InferenceServiceStatus:
+    """What runs the model in the pods of the wanted revision; None until one of them has told."""
+    known = before.engine if before.revision == view.revision else None
+    told = view.told.engine if view.told else None
+    return after.model_copy(update={"revision": view.revision, "engine": known or told})
 
 
 def _settled(

@@ -159,7 +159,7 @@ class Progress(Contract):
 
     phase: str = Field(
         description="A CamelCase word: WaitingForSource, Reading, Fitting, Writing, Loading, Training, Evaluating, Publishing, "
-        "Serving, Predicting."
+        "WaitingForStore, Serving, Predicting."
     )
     message: str = Field(default="", description="A sentence for people, where the phase alone does not tell.")
     rows: int | None = Field(default=None, description="preprocess, predict: rows handled.")

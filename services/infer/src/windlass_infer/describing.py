@@ -18,10 +18,11 @@ from windlass_infer.tabular import TabularPredictor
 
 
 def progress(service: Service) -> Progress:
-    """Whether the model of the spec is loaded, and what runs it: what the operator asks of a pod."""
+    """Whether the model of the spec is loaded, and what runs it or what it waits for: what the operator asks of a pod."""
     serving = service.loaded
+    loading = "WaitingForStore" if service.waits_for_store else "Loading"
     return Progress(
-        phase="Serving" if serving else "Loading",
+        phase="Serving" if serving else loading,
         message=service.why_not_ready() or "",
         engine=serving.variant if serving else None,
         at=datetime.now(UTC),
