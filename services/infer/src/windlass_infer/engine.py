@@ -72,3 +72,12 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Give back what the program holds. The engine is not used afterwards."""
+
+
+def run_rows(engine: Engine, inputs: Arrays, rows: int) -> Arrays:
+    """Run so many rows. Raises what the engine raises, and ValueError when it gives back another number of rows."""
+    outputs = engine.run(inputs)
+    for name, values in outputs.items():
+        if len(values) != rows:
+            raise ValueError(f"output '{name}' has {len(values)} rows for {rows} rows of input")
+    return outputs

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from windlass_core.direct import header_lines
 from windlass_infer.engine import Arrays, Engine
+from windlass_infer.free_sizes import with_free_sizes
 from windlass_infer.lanes.asking import ask
 from windlass_infer.lanes.cache import CachedLane
 from windlass_infer.lanes.computing import Done
@@ -81,7 +82,8 @@ class Serving:
     """A version that answers. Used on the event loop."""
 
     def __init__(self, model: TimedModel, runners: Runners, *, max_batch_rows: int, cache_bytes: int) -> None:
-        engine, self.predictor = model.loaded.engine, model.loaded.predictor
+        self.predictor = model.loaded.predictor
+        engine = with_free_sizes(model.loaded.engine, self.predictor)
         self.platform, self.variant = engine.platform, engine.variant
         self.engines, self.compared_with = model.loaded.reasons, model.loaded.reference
         self.bytes = model.bytes_on_disk

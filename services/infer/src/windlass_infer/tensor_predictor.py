@@ -59,13 +59,17 @@ class TensorPredictor:
             return next(iter(lists.values()))
         return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
 
-    def example_tensors(self, rows: int) -> list[Tensor]:
-        """The same rows as V2 inputs."""
-        return [Tensor(one.name, one.datatype, _example(one, rows, *self._limits[one.name])) for one in self.inputs]
+    def example_tensors(self, rows: int, sized: Arrays | None = None) -> list[Tensor]:
+        """The same rows as V2 inputs; of the sizes that the inputs in `sized` have, where it is given."""
+        shapes = {one.name: sized[one.name].shape if sized else _example_shape(one) for one in self.inputs}
+        return [
+            Tensor(one.name, one.datatype, _example(one, (rows, *shapes[one.name][1:]), *self._limits[one.name]))
+            for one in self.inputs
+        ]
 
-    def example_arrays(self, rows: int) -> Arrays:
-        """What the engine is given for the same rows."""
-        return self.arrays_of_tensors(self.example_tensors(rows))
+    def example_arrays(self, rows: int, sized: Arrays | None = None) -> Arrays:
+        """What the engine is given for the same rows; of the sizes of `sized`, likewise."""
+        return self.arrays_of_tensors(self.example_tensors(rows, sized))
 
     def arrays_of_rows(self, rows: Sequence[Any]) -> Arrays:
         """Nested lists where there is one input, else objects by input name; see Predictor."""
@@ -166,8 +170,11 @@ def _widened(tensor: Tensor) -> Tensor:
     return Tensor(tensor.name, datatype, tensor.values.astype(np.float32)) if datatype else tensor
 
 
-def _example(signature: TensorSignature, rows: int, minimum: float | None, maximum: float | None) -> NDArray[Any]:
-    shape = (rows, *(EXAMPLE_SIZE if size < 0 else size for size in signature.shape[1:]))
+def _example_shape(signature: TensorSignature) -> tuple[int, ...]:
+    return tuple(EXAMPLE_SIZE if size < 0 else size for size in signature.shape)
+
+
+def _example(signature: TensorSignature, shape: tuple[int, ...], minimum: float | None, maximum: float | None) -> NDArray[Any]:
     dtype = DATATYPES[signature.datatype].dtype
     if dtype is None:
         return np.full(shape, EXAMPLE_TEXT, dtype=object)

@@ -1,7 +1,8 @@
 """One batch: rows of several requests joined, run by the engine, and cut up again for those who sent them.
 
-When the engine raises for a batch, each request in it runs once more alone, so that only the guilty one fails. An engine that
-gives back another number of rows than it was given fails them all: nobody may get the rows of another.
+When the engine raises for a batch, each request in it runs once more alone, so that only the guilty one fails; an error of ours
+is told to the caller as it is. An engine that gives back another number of rows than it was given fails them all: nobody may
+get the rows of another.
 
 Knows no queue, no thread and no clock but the one that measures.
 """
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from windlass_core.errors import WindlassError
-from windlass_infer.engine import Array, Arrays, Engine
+from windlass_infer.engine import Array, Arrays, Engine, run_rows
 from windlass_infer.errors import PredictionFailed
 from windlass_infer.scheduling.queue import Piece
 
@@ -69,7 +70,7 @@ class Computer:
         try:
             joined = _joined(pieces)
             began = time.perf_counter()
-            outputs = self._run(joined, rows)
+            outputs = run_rows(self.engine, joined, rows)
             ended = time.perf_counter()
             outcomes = _split(outputs, pieces)
         except Exception as error:  # noqa: BLE001  # an engine may raise anything, and the server must live
@@ -81,20 +82,15 @@ class Computer:
         self.engine.close()
 
     def _failed(self, pieces: Sequence[Piece[Call]], error: Exception, started: float) -> Computed:
-        log.error("the engine raised for a batch of %d requests", len(pieces), exc_info=error)
-        computed = Computed([PredictionFailed("the model's program failed on this request; the service's log tells why")], 1)
+        if not isinstance(error, WindlassError):
+            log.error("the engine raised for a batch of %d requests", len(pieces), exc_info=error)
+            error = PredictionFailed("the model's program failed on this request; the service's log tells why")
+        computed = Computed([error], 1)
         if len(pieces) > 1:
             alone = [self.compute([piece], piece.rows) for piece in pieces]
             computed = Computed([part.outcomes[0] for part in alone], 1 + sum(part.failures for part in alone))
         computed.run_seconds = time.perf_counter() - started
         return computed
-
-    def _run(self, inputs: Arrays, rows: int) -> Arrays:
-        outputs = self.engine.run(inputs)
-        for name, values in outputs.items():
-            if len(values) != rows:
-                raise ValueError(f"output '{name}' has {len(values)} rows for {rows} rows of input")
-        return outputs
 
 
 def whole(outputs: Sequence[Arrays]) -> Arrays:
