@@ -2,9 +2,11 @@
 
 import gc
 import importlib.util
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,13 +18,15 @@ import torch
 from windlass_core.errors import BadData
 from windlass_core.registry import PublishedVersion
 from windlass_core.store import Store
-from windlass_infer.engine import PREPARED_ROWS, Engine, EngineSignature, TensorSignature
+from windlass_infer.engine import PREPARED_ROWS, Arrays, Engine, EngineSignature, TensorSignature
+from windlass_infer.engines import tournament
 from windlass_infer.engines.agreement import ROUNDING, difference
-from windlass_infer.engines.candidates import BY_VARIANT
+from windlass_infer.engines.candidates import BY_VARIANT, EngineChoice
+from windlass_infer.engines.machine import this_machine
 from windlass_infer.engines.opening import open_engine
 from windlass_infer.engines.openvino import pieces
 from windlass_infer.engines.samples import read_sample
-from windlass_infer.engines.selection import manifest_signature
+from windlass_infer.engines.selection import Selection, Selector, manifest_signature
 from windlass_train.tensor_version import publish_tensor_version
 
 WORKLOADS_FILE = Path(__file__).parents[4] / "bench" / "serving" / "workloads.py"
@@ -32,6 +36,9 @@ SAMPLE_ROWS = 4
 ROWS = (1, 4, 11)
 # What bfloat16 keeps of these models, with a margin; they are random, so their answers lie close together.
 BF16_LOSS = 0.02
+# What 8 bits keep of them, whose ranges are measured on half of SAMPLE_ROWS.
+INT8_LOSS = 0.05
+LOSSES = {"openvino-bf16": BF16_LOSS, "onnxruntime-int8": INT8_LOSS, "openvino-int8": INT8_LOSS}
 
 # The exporters import for seconds, and the machine is busy.
 pytestmark = pytest.mark.timeout(300)
@@ -77,7 +84,7 @@ def opened(version: tuple[Any, PublishedVersion], tmp_path: Path) -> Callable[[s
     return make
 
 
-@pytest.mark.parametrize("variant", ["onnxruntime", "openvino", "torch", "torch-traced", "openvino-bf16"])
+@pytest.mark.parametrize("variant", ["onnxruntime", "openvino", "torch", "torch-traced", *LOSSES])
 def test_it_answers_as_eager_torch_does(
     version: tuple[Any, PublishedVersion], opened: Callable[[str], Engine], variant: str
 ) -> None:
@@ -94,11 +101,11 @@ def test_it_answers_as_eager_torch_does(
     for rows in ROWS:
         answer = engine.run({"input": questions[:rows]})
         apart = difference(answer, {"output": predict(questions[:rows])})
-        assert apart <= (BF16_LOSS if BY_VARIANT[variant].lossy else ROUNDING)
+        assert apart <= LOSSES.get(variant, ROUNDING)
     engine.close()
 
 
-@pytest.mark.parametrize("variant", ["onnxruntime", "openvino", "torch"])
+@pytest.mark.parametrize("variant", ["onnxruntime", "openvino", "torch", "onnxruntime-int8", "openvino-int8"])
 def test_it_says_what_it_takes_and_gives_as_the_manifest_does(
     version: tuple[Any, PublishedVersion], opened: Callable[[str], Engine], variant: str
 ) -> None:
@@ -109,6 +116,31 @@ def test_it_says_what_it_takes_and_gives_as_the_manifest_does(
         inputs=(TensorSignature("input", datatype, (-1, *shape)),),
         outputs=(TensorSignature("output", "FP32", (-1, workload.outputs)),),
     )
+
+
+def test_where_a_loss_is_allowed_eight_bits_take_part_and_are_held_against_torch(
+    version: tuple[Any, PublishedVersion], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, published = version
+    content = published.manifest.model
+    assert content is not None
+    monkeypatch.setattr(tournament, "TRIAL_SECONDS", 100.0)  # the machine is busy
+    machine = replace(this_machine(), flags=frozenset({"avx512_vnni"}))
+
+    def select(loss: float | None, folder: str) -> Selection:
+        scratch = tmp_path / folder
+        scratch.mkdir()
+        return Selector(published, content, EngineChoice("onnxruntime", loss), scratch, no_example, machine).select()
+
+    exact, tight, loose = select(None, "exact"), select(1e-9, "tight"), select(INT8_LOSS, "loose")
+    assert (exact.engine.variant, exact.reasons["onnxruntime-int8"]) == ("onnxruntime", "the spec allows no loss")
+    assert tight.engine.variant == "onnxruntime"
+    assert re.match(r"its answers differ by .*, and 0.0001 is tolerated", tight.reasons["onnxruntime-int8"])
+    assert "rows/s by batch" in loose.reasons["onnxruntime-int8"], "which of the two is faster is the machine's affair"
+
+
+def no_example(_: int) -> Arrays:
+    pytest.fail("the version has a sample")
 
 
 def resident_bytes() -> int:

@@ -1,24 +1,20 @@
-"""Measures all candidates for a version on this machine, one after the other, each in a process of its own.
+"""Measures all candidates for a version on this machine, one after the other, those of each library in a process of its own.
 
 Knows no store and decides nothing.
 """
 
-import logging
-import os
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from windlass_infer.engine import Arrays, EngineSignature
 from windlass_infer.engines.agreement import difference
-from windlass_infer.engines.candidates import Candidate
+from windlass_infer.engines.candidates import BY_VARIANT, Candidate
 from windlass_infer.engines.figures import RECORDED, Circumstances, Figure, Figures
 from windlass_infer.engines.samples import Sample, read_arrays, write_arrays
 from windlass_infer.engines.timing import fit
 from windlass_infer.engines.trial import Request, Result
+from windlass_infer.engines.trial_process import TrialProcess
 
 # Seconds for one candidate: torch alone takes ten to import when its files are cold. Twice that means that it hangs.
 TRIAL_SECONDS = 20.0
@@ -31,8 +27,6 @@ REFERENCES = {
     "onnxruntime": "ONNX Runtime in float32, as it answers here",
     "openvino": "OpenVINO in float32, as it answers here",
 }
-
-log = logging.getLogger(__name__)
 
 
 def compete(
@@ -56,52 +50,42 @@ def compete(
     started = time.perf_counter()
     inputs = folder / "inputs.npz"
     write_arrays(sample.inputs, inputs)
+    requests = [
+        Request(
+            candidate.variant,
+            str(programs[candidate.format]),
+            signature,
+            str(inputs),
+            answers=str(folder / f"{candidate.variant}.answers.npz"),
+            result=str(folder / f"{candidate.variant}.result.json"),
+        )
+        for candidate in candidates
+    ]
     results: dict[str, Result] = {}
-    answers: dict[str, Arrays] = {}
-    for candidate in candidates:
-        if time.perf_counter() - started > ALL_SECONDS:
-            failure = f"{ALL_SECONDS:.0f} s of measuring were over before its turn"
-            results[candidate.variant] = Result({}, 0.0, failure, late=True)
-            continue
-        variant = candidate.variant
-        files = [str(folder / f"{variant}.{suffix}") for suffix in ("answers.npz", "result.json")]
-        request = Request(variant, str(programs[candidate.format]), signature, str(inputs), *files)
-        results[variant] = _try(request, folder / f"{variant}.request.json")
-        if results[variant].failure is None:
-            answers[variant] = read_arrays(Path(request.answers))
+    for own in _by_library(requests):
+        with TrialProcess(folder, TRIAL_SECONDS) as process:
+            for request in own:
+                late = time.perf_counter() - started > ALL_SECONDS
+                results[request.variant] = _too_late() if late else process.attempt(request)
+    answers = {
+        request.variant: read_arrays(Path(request.answers)) for request in requests if results[request.variant].failure is None
+    }
     reference, expected = _reference(sample, answers)
     figures = [_figure(variant, result, answers.get(variant), expected) for variant, result in results.items()]
     seconds = round(time.perf_counter() - started, 3)
     return Figures(circumstances=where, reference=reference, seconds=seconds, engines=figures)
 
 
-def _try(request: Request, path: Path) -> Result:
-    """The result of one process, or why it left none."""
-    request.write(path)
-    started = time.perf_counter()
-    # The path is one that we made; the module is ours.
-    with subprocess.Popen(
-        [sys.executable, "-m", "windlass_infer.engines.trial", str(path)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env=os.environ | {"PYTHONWARNINGS": "ignore"},
-    ) as process:
-        try:
-            _, said = process.communicate(timeout=TRIAL_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            return Result({}, time.perf_counter() - started, f"it was not done after {TRIAL_SECONDS:.0f} s", late=True)
-    if process.returncode == 0 and Path(request.result).exists():
-        return Result.read(Path(request.result))
-    log.warning("the trial of %s ended badly", request.variant, extra={"said": said.decode(errors="replace")[-2000:]})
-    return Result({}, time.perf_counter() - started, failure=_ended(process.returncode))
+def _by_library(requests: Sequence[Request]) -> Iterable[list[Request]]:
+    """Those of each library together, in the order of its first."""
+    own: dict[str, list[Request]] = {}
+    for request in requests:
+        own.setdefault(BY_VARIANT[request.variant].engine, []).append(request)
+    return own.values()
 
 
-def _ended(code: int) -> str:
-    if code < 0:
-        return f"its process was ended by {signal.Signals(-code).name}"
-    return f"its process ended with code {code}"
+def _too_late() -> Result:
+    return Result({}, 0.0, f"{ALL_SECONDS:.0f} s of measuring were over before its turn", late=True)
 
 
 def _reference(sample: Sample, answers: Mapping[str, Arrays]) -> tuple[str, Arrays | None]:

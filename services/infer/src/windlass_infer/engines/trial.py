@@ -1,11 +1,13 @@
-"""One engine on one version, in a process of its own: `python -m windlass_infer.engines.trial <request.json>`.
+"""Engines on one version, in a process of their own: `python -m windlass_infer.engines.trial`.
 
 Its own, because an engine that is only tried must not leave its memory and its threads behind in the process that serves, and
-because one that crashes or hangs must not take that process along. Reads what it is to do from a file, and leaves what it found
-beside it. Imports little: a trial of a small model is over in less time than the imports of the service take.
+because one that crashes or hangs must not take that process along. Reads on stdin the names of files that say what is to be
+done, a line each; leaves what it found beside them, and says a line on stdout when that is whole. Imports little: a trial of a
+small model is over in less time than the imports of the service take.
 """
 
 import json
+import os
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -15,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from windlass_infer.engine import Arrays, Engine, EngineSignature, TensorSignature
+from windlass_infer.engines.candidates import BY_VARIANT
 from windlass_infer.engines.failures import first_line
 from windlass_infer.engines.machine import limit_threads
-from windlass_infer.engines.opening import open_engine
+from windlass_infer.engines.opening import load_library, open_engine
 from windlass_infer.engines.samples import read_arrays, rows_of, write_arrays
 from windlass_infer.engines.timing import measure
 
@@ -91,11 +94,15 @@ def run(request: Request) -> Result:
     inputs = read_arrays(Path(request.inputs))
     started = time.perf_counter()
     try:
+        load_library(BY_VARIANT[request.variant].engine)
+        started = time.perf_counter()
         engine = open_engine(request.variant, Path(request.program), request.signature, inputs)
         answered = answers(engine, inputs)
         load_seconds = time.perf_counter() - started
         write_arrays(answered, Path(request.answers))
-        return Result(measure(engine, inputs), load_seconds)
+        seconds = measure(engine, inputs)
+        engine.close()
+        return Result(seconds, load_seconds)
     except Exception as error:  # noqa: BLE001  # libraries raise anything; what one said is the result
         return Result({}, time.perf_counter() - started, failure=first_line(error))
 
@@ -103,8 +110,13 @@ def run(request: Request) -> Result:
 def main() -> None:
     """The process."""
     limit_threads()
-    request = Request.read(Path(sys.argv[1]))
-    run(request).write(Path(request.result))
+    # What a library prints must not be taken for an answer.
+    with os.fdopen(os.dup(sys.stdout.fileno()), "w") as replies:
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        for line in sys.stdin:
+            request = Request.read(Path(line.removesuffix("\n")))
+            run(request).write(Path(request.result))
+            print(request.variant, file=replies, flush=True)
 
 
 if __name__ == "__main__":
