@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from typing import Any
 import crew_pod
 import httpx
 import pytest
+from children import bound_to_us, free_port
 
 from windlass_core.processes.deaths import MAX_DEATHS
 
@@ -50,13 +50,12 @@ class Pod:
     """The pod as a process."""
 
     def __init__(self, folder: Path, **environment: str) -> None:
-        with socket.create_server((LOOPBACK, 0)) as free:
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         self.log = folder / "log"
         self.end_file = folder / "end"
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, crew_pod.__file__, str(self.port), str(COUNT)],
+                bound_to_us([sys.executable, crew_pod.__file__, str(self.port), str(COUNT)]),
                 stderr=output,
                 env=os.environ | {crew_pod.END_FILE: str(self.end_file)} | environment,
             )
@@ -84,6 +83,10 @@ class Pod:
 
     def pids(self) -> dict[int, int]:
         return {member["number"]: member["pid"] for member in self.get("/all").json()}
+
+    def open_files(self) -> int:
+        """Of the parent."""
+        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
 
     def end(self) -> None:
         self.process.kill()
@@ -219,6 +222,22 @@ def test_a_connection_waits_for_a_process_while_none_answers(new_pod: Callable[.
         os.kill(before[0], signal.SIGKILL)
         os.kill(before[1], signal.SIGCONT)
         assert {client.getresponse().status for client in clients} == {200}
+
+
+def test_connections_on_their_way_to_a_process_that_is_killed_are_answered_by_another(new_pod: Callable[..., Pod]) -> None:
+    pod = new_pod()
+    before, open_before = pod.pids(), pod.open_files()
+    for pid in before.values():
+        os.kill(pid, signal.SIGSTOP)
+    with pod.clients(8) as clients:
+        for client in clients:
+            client.request("GET", "/who")
+        # On a machine that is so busy that the parent has noticed first, they wait before it.
+        until(lambda: pod.open_files() >= open_before + 8 or "is silent" in pod.log.read_text(), "they are handed over")
+        os.kill(before[0], signal.SIGKILL)
+        os.kill(before[1], signal.SIGCONT)
+        assert [client.getresponse().status for client in clients] == [200] * 8
+    until(lambda: len(pod.pids()) == COUNT and pod.open_files() <= open_before, "the parent keeps none of them")
 
 
 def test_a_pod_is_ready_first_when_all_are_and_later_while_one_is(new_pod: Callable[..., Pod]) -> None:

@@ -1,11 +1,11 @@
 import json
 import os
 import signal
-import socket
 from pathlib import Path
 
 import httpx
 import pytest
+from children import free_port
 
 from windlass_core.contracts import RUN_SPEC_VARIABLE, TERMINATION_LOG_VARIABLE, PreprocessRun, RunResult, RunSpec
 from windlass_core.errors import BadConfiguration, BadData, BadDevice, Stopped, Unavailable, UserCodeError
@@ -20,8 +20,7 @@ DONE = RunResult(outcome="Succeeded", reason="Prepared", message="done")
 
 @pytest.fixture
 def port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
+    return free_port()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 import asyncio
 import json
 import logging
-import os
 import signal
 import socket
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from children import bound_to_us, free_port
 from fastapi import FastAPI, HTTPException, Request
 from pydantic import BaseModel
 
@@ -269,12 +269,11 @@ def answers(url: str) -> bool:
 
 
 def test_sigterm_answers_on_asks_clients_to_leave_and_finishes_what_is_in_flight(tmp_path: Path) -> None:
-    with socket.create_server((LOOPBACK, 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     url = f"http://{LOOPBACK}:{port}"
     entered, release = tmp_path / "entered", tmp_path / "release"
     program = [sys.executable, "-c", DRAINING_PROGRAM, str(port), str(entered), str(release)]
-    with subprocess.Popen(program, env={**os.environ}) as process:
+    with subprocess.Popen(bound_to_us(program)) as process:
         try:
             wait_until(lambda: answers(url), "the server answers")
             slow = subprocess.Popen(
