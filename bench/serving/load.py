@@ -155,7 +155,8 @@ class Generator:
                 self.measured.lags.append(now - max(due, free_since))
                 if free_since > due:
                     self.measured.waited_for_connection += 1
-                self._send(self.free.popleft(), due, counts=arrivals[index] >= counted_from)
+                # The one that was free last, as pools of clients have it: more are used only as more are in flight.
+                self._send(self.free.pop(), due, counts=arrivals[index] >= counted_from)
                 index += 1
                 if index == total:
                     break

@@ -31,8 +31,12 @@ ANSWERS_OF_READY = 8
 GENERATOR_GRACE_SECONDS = 60.0
 # For so many requests as are asked for: an end all the same, should the server stop answering.
 ENDLESS_SECONDS = 3600.0
-# Connections of an open loop: more than any server here has in flight before its latency says all.
+# Connections of an open loop: more than any server here has in flight before its latency says all. With a deadline so many that
+# those in flight are never fewer than fit into twice the deadline: a client that kept them to itself would hide the overload
+# from the server, and count what nobody was told of as late.
 OPEN_CONNECTIONS = 256
+CONNECTED_DEADLINES = 2.0
+MOST_CONNECTIONS = 4096
 # A generator that is late by so much, for one request in a hundred, measures itself.
 LAG_LIMIT_SECONDS = 0.005
 # A generator that has used so much of a core may have been what limited the rate.
@@ -149,7 +153,8 @@ class Client:
             requests = [request.replace(b"Content-Length", line + b"Content-Length", 1) for request in requests]
         total = WARM_UP_SECONDS + seconds
         arrivals = draw_arrivals(rate, total, bursts=bursts)
-        plan = Plan(self._running.port, requests, OPEN_CONNECTIONS, WARM_UP_SECONDS, seconds, arrivals)
+        connections = min(max(OPEN_CONNECTIONS, int(CONNECTED_DEADLINES * rate * (deadline or 0.0))), MOST_CONNECTIONS)
+        plan = Plan(self._running.port, requests, connections, WARM_UP_SECONDS, seconds, arrivals)
         return self._run(label, plan, deadline)
 
     def _run(self, load: str, plan: Plan, deadline: float | None = None) -> Run:

@@ -24,6 +24,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from windlass_core.log import request_id as current_request_id
 from windlass_core.patience import Patience
 from windlass_core.requests import IN_FLIGHT, identify, observe
+from windlass_core.waiting import unread_seconds
 
 _REQUEST_ID: Final = b"x-request-id"
 # A larger answer is not copied behind its head; beyond this the copy costs more than a second write.
@@ -62,6 +63,10 @@ class DirectRequest:
         self.keep_alive = keep_alive
         self.message_event = _NOBODY_WAITS
         self.response_complete = False
+
+    def arrived(self) -> float:
+        """When it came to this machine, in seconds of `time.perf_counter`: before `received` where the event loop was busy."""
+        return min(time.perf_counter() - unread_seconds(self._protocol.transport), self.received)
 
     def reply(self, status: int, headers: bytes, body: bytes) -> None:
         """Answer; the first answer counts, and one to a client that went away is dropped.

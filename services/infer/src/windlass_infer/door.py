@@ -86,14 +86,14 @@ class Door:
 
     async def _answer(self, route: Route, serving: Serving, scope: Scope, receive: Receive, received: float) -> Encoded:
         headers = dict(scope["headers"])
-        early = early_terms(headers, received, self._service.spec.slo_p99_seconds)
+        early = early_terms(headers, lambda: received, self._service.spec.slo_p99_seconds)
         serving.lane.refuse_early(early.deadline, received)
         with self._intake.enter(serving.measurements.shed) as slot:
             body = await slot.read(scope, receive)
             if takes_long(body, headers):
                 return await self._answer_large(route, serving, body, headers, receive, slot, early, received)
             question = route.read(serving.predictor, body, headers)
-            encoded = question.answer(await _outputs(serving, question, terms_of(early, question, received), receive))
+            encoded = question.answer(await _outputs(serving, question, terms_of(early, question, lambda: received), receive))
             if question.coding and len(encoded.body) >= COMPRESS_FROM_BYTES:
                 loop = asyncio.get_running_loop()
                 return await loop.run_in_executor(self._large, compressed, encoded, question.coding)
@@ -115,7 +115,7 @@ class Door:
         loop = asyncio.get_running_loop()
         question = await loop.run_in_executor(self._large, route.read, serving.predictor, body, headers)
         slot.hold(question.held_bytes)
-        outputs = await _outputs(serving, question, terms_of(early, question, received), receive)
+        outputs = await _outputs(serving, question, terms_of(early, question, lambda: received), receive)
         return await loop.run_in_executor(self._large, written, question, outputs)
 
 

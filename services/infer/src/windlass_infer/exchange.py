@@ -17,7 +17,7 @@ from windlass_core.errors import WindlassError
 from windlass_core.serving import json_response, problem_response
 from windlass_infer.bodies.media import Headers
 from windlass_infer.errors import BadRequest, MethodNotAllowed, Overloaded
-from windlass_infer.lanes.terms import Terms
+from windlass_infer.lanes.terms import WHENEVER, Terms
 from windlass_infer.questions import Question, Read, read_infer, read_predict
 from windlass_infer.scheduling.queue import Priority
 from windlass_infer.serving import Serving, version_headers
@@ -60,10 +60,17 @@ def route_of_version(name: str, version: int) -> Route:
     return Route(f"/v2/models/{name}/versions/{version}/infer", name, str(version), read_infer, refuse_v2)
 
 
-def early_terms(headers: Headers, received: float, slo_seconds: float | None) -> Terms:
-    """The terms as far as the head of a request tells. Raises BadRequest for a time that is none."""
+def early_terms(headers: Headers, arrived: Callable[[], float], slo_seconds: float | None) -> Terms:
+    """The terms as far as the head of a request tells. Raises BadRequest for a time that is none.
+
+    Args:
+        headers: names in lower case.
+        arrived: says when the request came, in seconds of `time.perf_counter`; asked only where there is a deadline.
+        slo_seconds: the server's own bound.
+    """
     given = headers.get(_REQUEST_TIMEOUT_KEY)
-    return deadline_terms(received, None if given is None else _seconds(given), slo_seconds)
+    own = None if given is None else _seconds(given)
+    return WHENEVER if own is None and slo_seconds is None else deadline_terms(arrived(), own, slo_seconds)
 
 
 def deadline_terms(received: float, own_seconds: float | None, slo_seconds: float | None) -> Terms:
@@ -73,12 +80,12 @@ def deadline_terms(received: float, own_seconds: float | None, slo_seconds: floa
     return Terms(None if slo_seconds is None else received + slo_seconds)
 
 
-def terms_of(early: Terms, question: Question, received: float) -> Terms:
+def terms_of(early: Terms, question: Question, arrived: Callable[[], float]) -> Terms:
     """The terms when the body is known: the earlier of the deadlines that the caller names, else the server's."""
     priority = Priority.of(question.priority)
     if question.timeout_seconds is None:
         return Terms(early.deadline, early.own_deadline, priority)
-    own = received + question.timeout_seconds
+    own = arrived() + question.timeout_seconds
     if early.own_deadline and early.deadline is not None:
         own = min(own, early.deadline)
     return Terms(own, own_deadline=True, priority=priority)

@@ -8,10 +8,13 @@ import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+from starlette.responses import Response
+
 from windlass_core.direct import DirectRequest, header_lines
 from windlass_infer.bodies.choice import takes_long
 from windlass_infer.bodies.compression import COMPRESS_FROM_BYTES, compressed
-from windlass_infer.exchange import Route, early_terms, refusal, terms_of
+from windlass_infer.errors import Overloaded
+from windlass_infer.exchange import Route, early_terms, refusal, refuse_v2, terms_of
 from windlass_infer.intake import Intake, Slot
 from windlass_infer.lanes.computing import Outcome
 from windlass_infer.lanes.terms import Terms
@@ -21,6 +24,8 @@ from windlass_infer.service import Service
 from windlass_infer.serving import Serving
 from windlass_infer.tracing import TRACE_RESPONSE_HEADER, Trace, Tracing
 
+# Refusals that are kept: a few for each version. Those with figures of one request push one another out.
+MAX_KEPT_REFUSALS = 256
 # What the server adds to every answer by itself.
 _ADDED_BY_SERVER = frozenset({"content-length", "date", "x-request-id"})
 
@@ -34,6 +39,8 @@ class ShortWay:
         self._intake = intake
         self._packing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="packing")
         self._lines: dict[str, bytes] = {}  # of content types
+        self._refused: list[tuple[_Exchange, Exception]] = []
+        self._refusals: dict[tuple[bytes, str], tuple[int, bytes, bytes]] = {}
 
     def handle(self, route: Route, request: DirectRequest) -> bool:
         """Take a request; False when it should take the long way."""
@@ -43,14 +50,27 @@ class ShortWay:
         exchange = _Exchange(self, route, request, self._tracing.begin(headers, route.path))
         try:
             exchange.serving = serving = self._service.lookup(route.name, route.version)
-            early = early_terms(headers, request.received, self._service.spec.slo_p99_seconds)
-            serving.lane.refuse_early(early.deadline, request.received)
+            early = early_terms(headers, request.arrived, self._service.spec.slo_p99_seconds)
+            if refused := serving.lane.early_refusal(early.deadline, request.received):
+                self._refuse_soon(exchange, refused)
+                return True
             exchange.slot = slot = self._intake.enter(serving.measurements.shed)
             slot.hold(len(request.body))
             exchange.ask(serving, route.read(serving.predictor, request.body, headers), early)
         except Exception as error:  # noqa: BLE001  # whatever it is, the caller is answered
             exchange.refuse(error)
         return True
+
+    def _refuse_soon(self, exchange: "_Exchange", error: Exception) -> None:
+        """Refuse when all that has come is read, all at once: a client that is woken for each takes the core each time."""
+        if not self._refused:
+            asyncio.get_running_loop().call_soon(self._refuse_all)
+        self._refused.append((exchange, error))
+
+    def _refuse_all(self) -> None:
+        refused, self._refused = self._refused, []
+        for exchange, error in refused:
+            exchange.refuse(error)
 
     def packed(self, encoded: Encoded, coding: str) -> "asyncio.Future[Encoded]":
         """A large answer, packed beside the event loop."""
@@ -64,6 +84,22 @@ class ShortWay:
         if type_ not in self._lines:
             self._lines[type_] = header_lines(encoded.headers)
         return self._lines[type_]
+
+    def refusal(self, error: Exception, route: Route, serving: Serving | None, request_id: str) -> tuple[int, bytes, bytes]:
+        """Status, header lines and body; kept where requests differ in nothing: under overload a refusal must be cheap."""
+        if serving is None or route.refuse is not refuse_v2 or not isinstance(error, Overloaded):
+            return _written(refusal(error, route, serving, request_id))
+        key = serving.header_lines, error.message
+        if key not in self._refusals:
+            if len(self._refusals) >= MAX_KEPT_REFUSALS:
+                self._refusals.clear()
+            self._refusals[key] = _written(refusal(error, route, serving, request_id))
+        return self._refusals[key]
+
+
+def _written(response: Response) -> tuple[int, bytes, bytes]:
+    lines = {name: value for name, value in response.headers.items() if name.lower() not in _ADDED_BY_SERVER}
+    return response.status_code, header_lines(lines), bytes(response.body)
 
 
 class _Exchange:
@@ -83,7 +119,7 @@ class _Exchange:
     def ask(self, serving: Serving, question: Question, early: Terms) -> None:
         """Queue the question; `done` is called with what became of it."""
         self._question = question
-        terms = terms_of(early, question, self._request.received)
+        terms = terms_of(early, question, self._request.arrived)
         serving.submit(question.inputs, question.rows, self.done, terms, gone=self._gone)
 
     def done(self, outcome: Outcome) -> None:
@@ -113,10 +149,8 @@ class _Exchange:
         self._leave()
         if self.serving is not None:
             self.serving.measurements.failed.add(time.perf_counter() - self._request.received)
-        response = refusal(error, self._route, self.serving, self._request.id)
-        lines = {name: value for name, value in response.headers.items() if name.lower() not in _ADDED_BY_SERVER}
-        traced = self._traced(response.status_code)
-        self._request.reply(response.status_code, header_lines(lines) + traced, bytes(response.body))
+        status, lines, body = self._way.refusal(error, self._route, self.serving, self._request.id)
+        self._request.reply(status, lines + self._traced(status), body)
 
     def _reply(self, serving: Serving, encoded: Encoded) -> None:
         lines = serving.header_lines + self._way.lines_of(encoded)

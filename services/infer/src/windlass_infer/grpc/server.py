@@ -187,7 +187,7 @@ class Calls:
             slot.hold(size)
             question: Question = await self._run(large, messages.question, serving.predictor, message)
             slot.hold(question.held_bytes)
-            outputs = await serving.ask(question.inputs, question.rows, terms_of(early, question, received))
+            outputs = await serving.ask(question.inputs, question.rows, terms_of(early, question, lambda: received))
             encoded: Encoded = await self._run(large, question.answer, outputs)
             return encoded.body
 

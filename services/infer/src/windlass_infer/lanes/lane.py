@@ -12,6 +12,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from functools import cache
 
 from windlass_core.errors import Unavailable
 from windlass_infer.engine import Arrays, Engine
@@ -97,7 +98,22 @@ class Lane:
             Overloaded: as `submit` does.
             Unavailable: the version is being let go.
         """
-        self._refuse(self._main, 1, deadline, Priority.INTERACTIVE, now)
+        self._runners.turns.read(now)
+        refusal = self._refusal(self._main, 1, deadline, Priority.INTERACTIVE, now)
+        if refusal is not None:
+            raise refusal
+
+    def early_refusal(self, deadline: float | None, now: float) -> Overloaded | Unavailable | None:
+        """`refuse_early` for those who must lose no time with it: one error for many, not to be raised, and without figures."""
+        self._runners.turns.read(now)
+        if self._full or self._closed:
+            return self._refusal(self._main, 1, deadline, Priority.INTERACTIVE, now)
+        found = None if deadline is None else self._not_in_time(self._main, 1, deadline, Priority.INTERACTIVE, now)
+        if found is None:
+            return None
+        costs = self.costs
+        self._runners.load.offer(1, costs.seconds_per_row, costs.seconds_per_batch, self._max_batch_rows, now)
+        return _too_busy(found.retry_after)
 
     def submit(
         self, inputs: Arrays, rows: int, done: Done, terms: Terms = WHENEVER, *, gone: Callable[[], bool] | None = None
@@ -122,7 +138,9 @@ class Lane:
         bucket = self._bucket(inputs)
         costs = bucket.lane.costs
         self._runners.load.offer(rows, costs.seconds_per_row, costs.seconds_per_batch, self._max_batch_rows, now)
-        self._refuse(bucket, rows, terms.deadline, terms.priority, now)
+        refusal = self._refusal(bucket, rows, terms.deadline, terms.priority, now)
+        if refusal is not None:
+            raise refusal
         self._main = bucket
         deadline = math.inf if terms.deadline is None else terms.deadline
         work = Work(Call(inputs, done, terms.own_deadline, gone), rows, now, deadline, terms.priority)
@@ -144,20 +162,35 @@ class Lane:
         self._buckets.clear()
         await asyncio.to_thread(self._computer.close)
 
-    def _refuse(self, bucket: Bucket, rows: int, deadline: float | None, priority: Priority, now: float) -> None:
+    @property
+    def _full(self) -> bool:
+        return self._measurements.rows_in_flight >= self._max_waiting_rows
+
+    def _refusal(
+        self, bucket: Bucket, rows: int, deadline: float | None, priority: Priority, now: float
+    ) -> Overloaded | Unavailable | None:
         if self._closed:
-            raise Unavailable("this server is stopping; send the request again")
-        waiting = self._measurements.rows_in_flight
-        if waiting >= self._max_waiting_rows:
+            return Unavailable("this server is stopping; send the request again")
+        if self._full:
             self._measurements.shed["queue"] += 1
             wait = max(LEAST_RETRY_SECONDS, math.ceil(bucket.runner.backlog_seconds(now)))
-            raise Overloaded(f"{waiting} rows wait already; try again in {wait} s", retry_after=wait)
-        if deadline is None:
-            return
-        refusal = bucket.runner.refusal(bucket.lane, rows, deadline, now, priority)
-        if refusal is not None:
-            self._measurements.shed["deadline"] += 1
-            raise _not_in_time(refusal, deadline - now)
+            waiting = self._measurements.rows_in_flight
+            return Overloaded(f"{waiting} rows wait already; try again in {wait} s", retry_after=wait)
+        found = None if deadline is None else self._not_in_time(bucket, rows, deadline, priority, now)
+        if found is None or deadline is None:
+            return None
+        takes, given = f"{found.seconds:.3g} s", f"{max(deadline - now, 0.0):.3g} s"
+        sentence = f"the answer would take {takes}, but must be there in {given}; try again in {found.retry_after} s"
+        return Overloaded(sentence, retry_after=found.retry_after)
+
+    def _not_in_time(self, bucket: Bucket, rows: int, deadline: float, priority: Priority, now: float) -> Refusal | None:
+        """Why the answer would come after the deadline: for what the engine has to do, or the event loop."""
+        ahead = self._runners.turns.seconds_ahead(len(bucket.lane.queue))
+        refusal = bucket.runner.refusal(bucket.lane, rows, deadline - ahead, now, priority)
+        if refusal is None:
+            return None
+        self._measurements.shed["deadline"] += 1
+        return Refusal(refusal.seconds + ahead, refusal.retry_after)
 
     def _bucket(self, inputs: Arrays) -> Bucket:
         """The bucket of a request, on the runner where it belongs now."""
@@ -198,6 +231,7 @@ class Lane:
         if computed is None:
             return
         self._measure(taken, computed, started)
+        began = time.perf_counter()
         for piece, outcome in zip(taken.pieces, computed.outcomes, strict=True):
             work, call = piece.work, piece.work.item
             if call.settled:
@@ -208,6 +242,7 @@ class Lane:
                 call.outputs.append(outcome)
                 if piece.last:
                     self._settle(work, whole(call.outputs))
+        self._runners.turns.answered(len(taken.pieces), time.perf_counter() - began)
 
     def _settle(self, work: Work[Call], outcome: Outcome) -> None:
         call = work.item
@@ -253,7 +288,8 @@ class Lane:
         statistics.split.add(computed.split_seconds)
 
 
-def _not_in_time(refusal: Refusal, seconds: float) -> Overloaded:
-    takes, given = f"{refusal.seconds:.3g} s", f"{max(seconds, 0.0):.3g} s"
-    sentence = f"the answer would take {takes}, but must be there in {given}; try again in {refusal.retry_after} s"
-    return Overloaded(sentence, retry_after=refusal.retry_after)
+@cache
+def _too_busy(retry_after: int) -> Overloaded:
+    """One for all: under overload a refusal must cost a fraction of an answer, and figures are a tenth of it."""
+    sentence = f"what waits here takes longer than this answer may; try again in {retry_after} s"
+    return Overloaded(sentence, retry_after=retry_after)

@@ -17,6 +17,7 @@ from typing import Protocol
 
 from windlass_infer.lanes.computing import Call, Computed, Computer
 from windlass_infer.lanes.load import Load
+from windlass_infer.lanes.turns import Turns
 from windlass_infer.scheduling.costs import CostModel
 from windlass_infer.scheduling.queue import Priority, Taken, Work
 from windlass_infer.scheduling.scheduler import Refusal, Scheduler, SchedulerLane, Turn
@@ -215,11 +216,13 @@ class Runners:
     inline: InlineRunner
     thread: EngineThread
     load: Load
+    turns: Turns
 
     @classmethod
     def start(cls) -> "Runners":
         """New ones, on the running event loop."""
-        return cls(InlineRunner(), EngineThread(), Load(time.perf_counter()))
+        turns = Turns(asyncio.get_running_loop().call_soon)
+        return cls(InlineRunner(), EngineThread(), Load(time.perf_counter()), turns)
 
     def backlog_seconds(self, now: float) -> float:
         """Until all that runs and waits is computed."""

@@ -1,0 +1,62 @@
+"""What the event loop itself still has to do before a request that is read now is answered.
+
+In one turn the loop reads all requests that have come, then computes or hands over, then answers. A small model is served as
+fast as the loop reads and answers, so under overload the wait is there and not in the engine's queue: for those that came in
+the same turn and are not read yet, and for the answers of those that wait before it. Both are counted here, at what they have
+taken lately. (For how long a request has waited to be read, see `windlass_core.waiting`.)
+
+Used on the event loop. Knows no request, no queue and no engine.
+"""
+
+import time
+from collections.abc import Callable
+
+# Weight of the newest turn: the last ten count, so that the figures follow a neighbour on the same core within a moment.
+NEWEST = 0.1
+
+
+class Turns:
+    """Reads and answers of one event loop.
+
+    Args:
+        at_end: has a function called when the loop has read what there is, before it reads again: `loop.call_soon`.
+        clock: seconds, steady.
+    """
+
+    def __init__(self, at_end: Callable[[Callable[[], None]], object], clock: Callable[[], float] = time.perf_counter) -> None:
+        self._at_end = at_end
+        self._clock = clock
+        self._began = 0.0
+        self._read = 0
+        self._read_before = 0  # in the turn before
+        self._reading_seconds = 0.0  # of one request, whether it is taken in or refused
+        self._answering_seconds = 0.0  # of one request
+
+    def read(self, now: float) -> None:
+        """Count a request of which the head was read, in seconds of the clock."""
+        if not self._read:
+            self._began = now
+            self._at_end(self._end)
+        self._read += 1
+
+    def answered(self, requests: int, seconds: float) -> None:
+        """Learn from so many answers, given one after the other."""
+        if requests:
+            self._answering_seconds += NEWEST * (seconds / requests - self._answering_seconds)
+
+    def seconds_ahead(self, waiting: int) -> float:
+        """What the loop does before it answers a request that is read now.
+
+        Turns are taken to be as long as the one before. Nothing is counted for the request's own answer: one that nothing waits
+        before is always let through to the engine's own judgement, so that what answers take is learned anew.
+
+        Args:
+            waiting: requests that are answered before.
+        """
+        unread = max(self._read_before - self._read, 0)
+        return unread * self._reading_seconds + waiting * self._answering_seconds
+
+    def _end(self) -> None:
+        seconds = (self._clock() - self._began) / self._read
+        self._reading_seconds += NEWEST * (seconds - self._reading_seconds)
+        self._read_before, self._read = self._read, 0

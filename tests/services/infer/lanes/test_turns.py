@@ -1,0 +1,92 @@
+"""What the event loop does before an answer is foretold from the turn before; who has no time for it is refused."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+from lane_bench import Bench, run
+
+from windlass_infer.errors import Overloaded
+from windlass_infer.lanes.turns import NEWEST, Turns
+
+
+class Loop:
+    """A loop in virtual time: reads take `reading` seconds each."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.ends: list[Callable[[], None]] = []
+        self.turns = Turns(self.ends.append, lambda: self.now)
+
+    def read(self, requests: int, reading: float) -> None:
+        """So many in one turn, without its end."""
+        for _ in range(requests):
+            self.turns.read(self.now)
+            self.now += reading
+
+    def end(self) -> None:
+        """What the loop calls once a turn."""
+        (end,) = self.ends
+        self.ends.clear()
+        end()
+
+    def settle(self, requests: int, reading: float, answering: float) -> None:
+        """Turns that are all alike, until the figures are those of the turns."""
+        for _ in range(int(20 / NEWEST)):
+            self.read(requests, reading)
+            self.end()
+            self.turns.answered(requests, requests * answering)
+
+
+@pytest.mark.parametrize(
+    ("read_now", "waiting", "seconds"),
+    [
+        pytest.param(1, 0, 99 * 1e-4, id="the first of a turn waits for all that are read after it"),
+        pytest.param(100, 0, 0.0, id="the last of a turn waits for none"),
+        pytest.param(100, 60, 60 * 5e-5, id="and for the answers of those before it"),
+        pytest.param(150, 0, 0.0, id="a turn that is longer than the one before tells nothing of the rest"),
+    ],
+)
+def test_what_is_ahead_is_what_the_last_turn_had(read_now: int, waiting: int, seconds: float) -> None:
+    loop = Loop()
+    loop.settle(100, 1e-4, 5e-5)
+    loop.read(read_now, 1e-4)
+    assert loop.turns.seconds_ahead(waiting) == pytest.approx(seconds, rel=1e-3)
+
+
+def test_the_figures_follow_a_loop_that_becomes_slower_or_faster() -> None:
+    loop = Loop()
+    loop.settle(10, 1e-5, 1e-5)
+    for reading in (1e-3, 1e-5):
+        loop.settle(10, reading, reading)
+        loop.read(1, reading)
+        assert loop.turns.seconds_ahead(1) == pytest.approx(10 * reading, rel=1e-3)
+        loop.end()
+
+
+def test_nothing_is_ahead_of_what_comes_alone() -> None:
+    loop = Loop()
+    loop.turns.answered(0, 1.0)
+    assert loop.turns.seconds_ahead(0) == 0
+    loop.read(1, 1e-3)
+    assert loop.turns.seconds_ahead(0) == 0
+
+
+def test_a_lane_refuses_what_its_loop_has_no_time_to_answer_though_its_engine_is_idle() -> None:
+    async def test(bench: Bench) -> None:
+        now = time.perf_counter()
+        bench.runners.turns.answered(1, 1e4)
+        first = bench.ask(1)
+        for refused in (lambda: bench.ask(2, deadline=now + 60), lambda: bench.lane.refuse_early(now + 60, now)):
+            with pytest.raises(Overloaded, match="must be there in"):
+                refused()
+        cheap = bench.lane.early_refusal(now + 60, now)
+        assert isinstance(cheap, Overloaded)
+        assert cheap.retry_after >= 1
+        assert cheap is bench.lane.early_refusal(now + 60, now), "one for all, as it must cost little"
+        assert bench.measured.shed["deadline"] == 4
+        bench.engine.go.set()
+        await first
+        assert bench.lane.early_refusal(now + 60, now) is None, "nothing waits that would be answered before"
+
+    run(test)
