@@ -45,6 +45,13 @@ def test_every_root_file_system_is_read_only_and_tmp_is_not(values: dict[str, An
 
 
 @every_install
+def test_process_1_of_every_pod_is_none_of_its_programs_as_it_would_ignore_an_early_sigterm(
+    values: dict[str, Any], render: Render
+) -> None:
+    assert all(template["spec"]["shareProcessNamespace"] is True for template in pod_templates(render(values)).values())
+
+
+@every_install
 def test_only_the_operator_holds_a_token_of_kubernetes(values: dict[str, Any], render: Render) -> None:
     holders = {
         name

@@ -38,9 +38,12 @@ its tag, without which it is the chart's version. */}}
 {{- printf "%s%s%s" $image.repository (empty $tag | ternary "" (printf ":%s" $tag)) (empty $image.digest | ternary "" (printf "@%s" $image.digest)) -}}
 {{- end }}
 
-{{/* What every pod of ours has in its spec. The user is the one that all our images know. */}}
+{{/* What every pod of ours has in its spec. The user is the one that all our images know. Process 1 is the pod's own, because
+process 1 of a namespace ignores the signals that it has no handler for: a pod deleted in its first second, before the program
+listens to SIGTERM, would run on to the end of its grace period. */}}
 {{- define "windlass.podSpec" -}}
 enableServiceLinks: false
+shareProcessNamespace: true
 securityContext:
   runAsNonRoot: true
   runAsUser: 65532

@@ -43,6 +43,7 @@ class Service:
         spec: what it was started with.
         table: what is loaded.
         failure: why the model of the spec can never be served.
+        waits_for_store: whether the store did not answer when it was asked for the model of the spec.
         begun: whether it has begun to answer; from then on only loads and unloads change what is loaded.
     """
 
