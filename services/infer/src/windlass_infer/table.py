@@ -4,8 +4,9 @@
     switch    back to a version that stayed
     remove    a version, or a model with all of them
 
-Versions that do not answer by default are kept while they fit into KEPT_BYTES, those that answered longest ago go first; they
-are asked by their number meanwhile. Pure: loads nothing and closes nothing, but says what to close.
+Versions that do not answer by default are kept while all fit into KEPT_BYTES, and are asked by their number meanwhile; of the
+model whose version changes, those that answered longest ago go first. Pure: loads nothing and closes nothing, but says what to
+close.
 """
 
 from collections.abc import Callable, Iterator
@@ -186,11 +187,10 @@ class Table:
         return entries
 
     def _shrink(self, changed: Model) -> list[Serving]:
-        """Take out what is kept no longer: first of the model whose version has changed, the longest ago first."""
+        """Take out what is kept no longer, of the model whose version has changed: without it all others fit, as they did."""
         dropped = []
-        for model in (changed, *self):
-            while model.kept and self._kept() > self._kept_bytes:
-                dropped.append(model.kept.pop(next(iter(model.kept))))
+        while changed.kept and self._kept() > self._kept_bytes:
+            dropped.append(changed.kept.pop(next(iter(changed.kept))))
         return dropped
 
     def _kept(self) -> int:
