@@ -104,10 +104,59 @@ def test_a_container_that_is_started_again_after_it_failed_is_still_failing() ->
     assert told["Ready"][1] == "ModelLoadFailed"
 
 
+FULL = b.unschedulable("0/1 nodes are available: 1 Insufficient cpu.")
+OLD = (server("a", 1, **OK), server("b", 1, **OK))
+QUOTA = {"type": "ReplicaFailure", "status": "True", "message": 'pods "x" is forbidden: exceeded quota: small'}
+
+
+@pytest.mark.parametrize(
+    ("listed", "reason", "says"),
+    [
+        pytest.param(
+            [*OLD, server("c", 2, **LOADING), server("d", 2, **FULL)],
+            "RollingOut",
+            "Version 1 still answers. No node has room for pod d",
+            id="is work that goes on while another new pod loads",
+        ),
+        pytest.param(
+            [OLD[0], server("c", 2, **OK), server("d", 2, **FULL)],
+            "RollingOut",
+            "Version 1 still answers. No node has room for pod d",
+            id="is work that goes on while old pods leave for new ones",
+        ),
+        pytest.param([*OLD, server("c", 2, **FULL)], "Unschedulable", "pod c", id="is a problem when no new pod comes on"),
+        pytest.param(
+            [server("c", 2, **OK), server("d", 2, **FULL)],
+            "Unschedulable",
+            "pod d",
+            id="is a problem when no old pod will leave",
+        ),
+        pytest.param(
+            [*OLD, server("c", 2, **BROKEN), server("d", 2, **FULL)],
+            "ModelLoadFailed",
+            "does not load",
+            id="is not told before what is worse",
+        ),
+    ],
+)
+def test_want_of_room_in_a_rollout(listed: list[Manifest], reason: str, says: str) -> None:
+    plan, _, told = planned(seen(b.inference_service(**TWO_OR_MORE), *listed))
+    assert told["Ready"][1] == reason
+    assert says in told["Ready"][2]
+    assert [note.warning for note in plan.notes] == [reason != "RollingOut"]
+
+
+def test_a_quota_that_leaves_room_for_some_new_pods_is_work_that_goes_on() -> None:
+    manifest = b.inference_service(**TWO_OR_MORE)
+    full = children(manifest, status={"conditions": [QUOTA]})
+    _, _, told = planned(seen(manifest, *OLD, server("c", 2, **LOADING), children=full))
+    assert told["Ready"][1] == "RollingOut"
+    assert "quota" in told["Ready"][2]
+
+
 def test_a_refusal_of_pods_is_told() -> None:
     manifest = b.inference_service()
-    refused = {"type": "ReplicaFailure", "status": "True", "message": 'pods "x" is forbidden: exceeded quota: small'}
-    _, _, told = planned(seen(manifest, children=children(manifest, status={"conditions": [refused]})))
+    _, _, told = planned(seen(manifest, children=children(manifest, status={"conditions": [QUOTA]})))
     assert told["Ready"][1] == "QuotaExceeded"
 
 

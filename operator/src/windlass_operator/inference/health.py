@@ -13,6 +13,8 @@ from windlass_operator.pods import Pod
 
 # As pods say it; it is the reason on the object too.
 WAITING_FOR_STORE = "WaitingForStore"
+# All new pods are asked for at once. On a full node some wait for room, which each old pod leaves that a new one has replaced.
+_WANT_OF_ROOM = frozenset({"Unschedulable", "QuotaExceeded"})
 # Ends of a server that have nothing to do with the model it was to load.
 _NOT_THE_MODEL = frozenset(
     {
@@ -89,26 +91,29 @@ def ready(view: View) -> Verdict:
     if len(view.updated) >= view.needed and not old:
         return Verdict("True", "Serving", f"Version {view.version} answers.")
     trouble = _trouble(view)
-    if trouble is not None:
+    comes_on = bool(view.updated) or any(_of_pod(pod, view.version) is None for pod in view.unready)
+    waits_for_room = trouble is not None and trouble.reason in _WANT_OF_ROOM and bool(old) and comes_on
+    if trouble is not None and not waits_for_room:
         others = still(old) or still(view.updated)
         return Verdict("False", trouble.reason, f"{trouble.message}{others}", problem=True)
     if view.told is not None and view.told.phase == WAITING_FOR_STORE and view.unready:
         others = still(old) or still(view.updated)
         return Verdict("False", WAITING_FOR_STORE, f"A new pod is {view.told.message}.{others}", problem=True)
     if old:
-        return Verdict("False", "RollingOut", f"Version {view.version} is being rolled out.{still(old)}")
+        room = f" {trouble.message}" if trouble else ""
+        return Verdict("False", "RollingOut", f"Version {view.version} is being rolled out.{still(old)}{room}")
     if view.updated:
         return Verdict("False", "Scaling", f"{len(view.updated)} of {view.needed} pods answer.")
     return Verdict("False", "Starting", f"Pods of version {view.version} are being started.")
 
 
 def _trouble(view: View) -> Diagnosis | None:
-    for pod in reversed(view.unready):
-        if found := _of_pod(pod, view.version):
-            return found
+    """What keeps pods of the wanted revision from answering; want of room only when there is nothing worse."""
+    found = [trouble for pod in reversed(view.unready) if (trouble := _of_pod(pod, view.version))]
     conditions = (view.deployment or {}).get("status", {}).get("conditions") or []
-    refused = next((c for c in conditions if c["type"] == "ReplicaFailure" and c["status"] == "True"), None)
-    return diagnosis.of_refused_text(refused.get("message", "")) if refused else None
+    if refused := next((c for c in conditions if c["type"] == "ReplicaFailure" and c["status"] == "True"), None):
+        found.append(diagnosis.of_refused_text(refused.get("message", "")))
+    return min(found, key=lambda trouble: trouble.reason in _WANT_OF_ROOM, default=None)
 
 
 def _of_pod(pod: Pod, version: int) -> Diagnosis | None:
