@@ -5,6 +5,7 @@ Batching is a trade: each peer that has it is here twice, with and without, and 
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from serving.servers import Server, Start
@@ -58,81 +59,71 @@ def _baseline(kind: str, *, model: bool) -> Server:
     )
 
 
-def _litserve(name: str, batch: int) -> Server:
-    return Server(
-        name=name,
-        venv="litserve",
-        command=["-m", "serving.peers.litserve_server", "{workload}", "{port}", "{processes}", "{batch}"],
-        write=as_json("/predict"),
-        read=from_json,
-        batch=batch,
-        peer=True,
-    )
+def _mlserver_settings(start: Start) -> Mapping[str, str]:
+    settings = {
+        "host": "127.0.0.1",
+        "http_port": start.port,
+        "grpc_port": start.port + 1,
+        "metrics_port": start.port + 2,
+        # 0: the model runs where requests are read. One worker process beside it is slower and idles a core.
+        "parallel_workers": 0 if start.processes == 1 else start.processes,
+        "gzip_enabled": False,
+        "debug": False,
+    }
+    model: dict[str, object] = {"name": "model", "implementation": "serving.peers.mlserver_model.Model"}
+    if start.batch > 1:
+        model |= {"max_batch_size": start.batch, "max_batch_time": BATCH_MILLISECONDS / 1000}
+    (start.folder / "settings.json").write_text(json.dumps(settings))
+    (start.folder / "model-settings.json").write_text(json.dumps(model))
+    return {"WINDLASS_BENCH_WORKLOAD": start.workload.name}
 
 
-def _ray(name: str, batch: int) -> Server:
-    return Server(
-        name=name,
-        venv="ray",
-        command=["-m", "serving.peers.ray_server", "{workload}", "{port}", "{processes}", "{batch}"],
-        write=as_bytes("/predict"),
-        read=from_json,
-        environment={"RAY_TMPDIR": "{folder}", "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"},
-        batch=batch,
-        peer=True,
-    )
+def _both(server: Server) -> list[Server]:
+    """A peer without batches, and the same with them."""
+    return [server, replace(server, name=f"{server.name}-batch", batch=BATCH)]
 
 
-def _bentoml(name: str, batch: int) -> Server:
-    return Server(
-        name=name,
-        venv="bentoml",
-        command=["-m", "bentoml", "serve", "serving.peers.bentoml_service:Model", "--host", "127.0.0.1", "--port", "{port}"],
-        write=as_rows("/predict"),
-        read=from_json,
-        environment={
-            "WINDLASS_BENCH_WORKLOAD": "{workload}",
-            "WINDLASS_BENCH_PROCESSES": "{processes}",
-            "WINDLASS_BENCH_BATCH": "{batch}",
-            "BENTOML_HOME": "{folder}",
-            "BENTOML_DO_NOT_TRACK": "True",
-        },
-        batch=batch,
-        peer=True,
-    )
-
-
-def _mlserver(name: str, batch: int) -> Server:
-    def prepare(start: Start) -> Mapping[str, str]:
-        settings = {
-            "host": "127.0.0.1",
-            "http_port": start.port,
-            "grpc_port": start.port + 1,
-            "metrics_port": start.port + 2,
-            # 0: the model runs where requests are read. One worker process beside it is slower and idles a core.
-            "parallel_workers": 0 if start.processes == 1 else start.processes,
-            "gzip_enabled": False,
-            "debug": False,
-        }
-        model: dict[str, object] = {"name": "model", "implementation": "serving.peers.mlserver_model.Model"}
-        if start.batch > 1:
-            model |= {"max_batch_size": start.batch, "max_batch_time": BATCH_MILLISECONDS / 1000}
-        (start.folder / "settings.json").write_text(json.dumps(settings))
-        (start.folder / "model-settings.json").write_text(json.dumps(model))
-        return {"WINDLASS_BENCH_WORKLOAD": start.workload.name}
-
-    return Server(
-        name=name,
-        venv="mlserver",
-        command=["-m", "mlserver.cli.main", "start", "{folder}"],
-        write=as_v2("/v2/models/model/infer", "inputs", binary=False),
-        read=from_v2,
-        prepare=prepare,
-        batch=batch,
-        peer=True,
-    )
-
-
+LITSERVE = Server(
+    name="litserve",
+    venv="litserve",
+    command=["-m", "serving.peers.litserve_server", "{workload}", "{port}", "{processes}", "{batch}"],
+    write=as_json("/predict"),
+    read=from_json,
+    peer=True,
+)
+RAY = Server(
+    name="ray",
+    venv="ray",
+    command=["-m", "serving.peers.ray_server", "{workload}", "{port}", "{processes}", "{batch}"],
+    write=as_bytes("/predict"),
+    read=from_json,
+    environment={"RAY_TMPDIR": "{folder}", "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"},
+    peer=True,
+)
+BENTOML = Server(
+    name="bentoml",
+    venv="bentoml",
+    command=["-m", "bentoml", "serve", "serving.peers.bentoml_service:Model", "--host", "127.0.0.1", "--port", "{port}"],
+    write=as_rows("/predict"),
+    read=from_json,
+    environment={
+        "WINDLASS_BENCH_WORKLOAD": "{workload}",
+        "WINDLASS_BENCH_PROCESSES": "{processes}",
+        "WINDLASS_BENCH_BATCH": "{batch}",
+        "BENTOML_HOME": "{folder}",
+        "BENTOML_DO_NOT_TRACK": "True",
+    },
+    peer=True,
+)
+MLSERVER = Server(
+    name="mlserver",
+    venv="mlserver",
+    command=["-m", "mlserver.cli.main", "start", "{folder}"],
+    write=as_v2("/v2/models/model/infer", "inputs", binary=False),
+    read=from_v2,
+    prepare=_mlserver_settings,
+    peer=True,
+)
 KSERVE = Server(
     name="kserve",
     venv="kserve",
@@ -143,14 +134,4 @@ KSERVE = Server(
     peer=True,
 )
 BASELINES = [_baseline("bare", model=False), _baseline("asgi", model=True), _baseline("naive", model=True)]
-PEERS = [
-    _litserve("litserve", 1),
-    _litserve("litserve-batch", BATCH),
-    _ray("ray", 1),
-    _ray("ray-batch", BATCH),
-    _bentoml("bentoml", 1),
-    _bentoml("bentoml-batch", BATCH),
-    _mlserver("mlserver", 1),
-    _mlserver("mlserver-batch", BATCH),
-    KSERVE,
-]
+PEERS = [*_both(LITSERVE), *_both(RAY), *_both(BENTOML), *_both(MLSERVER), KSERVE]
