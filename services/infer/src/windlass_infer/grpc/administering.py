@@ -3,18 +3,16 @@
 The token of the repository goes as over HTTP: `authorization: Bearer <token>`, here in the metadata of the call.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from google.protobuf.json_format import ParseDict
 
 from windlass_infer.administration import Administration
 from windlass_infer.grpc import open_inference_pb2 as wire
-from windlass_infer.grpc.messages import parsed
+from windlass_infer.grpc.messages import parameter_values, parsed
 
 AUTHORIZATION_KEY = "authorization"
-
-Parameters = Mapping[str, wire.ModelRepositoryParameter]
 
 
 def administration_calls(administration: Administration) -> dict[str, Callable[[bytes, Any], Awaitable[bytes]]]:
@@ -36,12 +34,16 @@ def administration_calls(administration: Administration) -> dict[str, Callable[[
 
     async def load(body: bytes, context: Any) -> bytes:
         request = parsed(wire.RepositoryModelLoadRequest, body)
-        await administration.load(_authorization(context), request.model_name, _document(request.parameters))
+        await administration.load(
+            _authorization(context), request.model_name, {"parameters": parameter_values(request.parameters)}
+        )
         return wire.RepositoryModelLoadResponse().SerializeToString()
 
     async def unload(body: bytes, context: Any) -> bytes:
         request = parsed(wire.RepositoryModelUnloadRequest, body)
-        await administration.unload(_authorization(context), request.model_name, _document(request.parameters))
+        await administration.unload(
+            _authorization(context), request.model_name, {"parameters": parameter_values(request.parameters)}
+        )
         return wire.RepositoryModelUnloadResponse().SerializeToString()
 
     return {
@@ -55,9 +57,3 @@ def administration_calls(administration: Administration) -> dict[str, Callable[[
 def _authorization(context: Any) -> str | None:
     given = dict(context.invocation_metadata() or ()).get(AUTHORIZATION_KEY)
     return given if isinstance(given, str) else None
-
-
-def _document(parameters: Parameters) -> dict[str, Any]:
-    """The body that the same call has over HTTP."""
-    chosen = {name: parameter.WhichOneof("parameter_choice") for name, parameter in parameters.items()}
-    return {"parameters": {name: getattr(parameters[name], choice) for name, choice in chosen.items() if choice}}

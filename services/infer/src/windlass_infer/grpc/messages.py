@@ -33,6 +33,7 @@ from windlass_infer.grpc.open_inference_pb2 import (
     ModelInferRequest,
     ModelInferResponse,
     ModelMetadataResponse,
+    ModelRepositoryParameter,
 )
 from windlass_infer.predictor import Predictor, ServedVersion
 from windlass_infer.protocol import Encoded, InferRequest, RequestedOutput, checked_name, requested_output, schedule
@@ -97,7 +98,7 @@ def infer_request(message: ModelInferRequest) -> InferRequest:
     raw = message.raw_input_contents
     if raw and len(raw) != len(names):
         raise BadRequest(f"there are {len(names)} inputs, but {len(raw)} raw_input_contents; send one for each input, or none")
-    timeout, priority = schedule(_values(message.parameters))
+    timeout, priority = schedule(parameter_values(message.parameters))
     return InferRequest(
         inputs=tuple(_input(entry, raw[index] if raw else None) for index, entry in enumerate(message.inputs)),
         outputs=tuple(map(_output, message.outputs)) or None,
@@ -132,20 +133,20 @@ def model_metadata(predictor: Predictor, versions: Sequence[str], platform: str)
     return message
 
 
-def _values(parameters: Mapping[str, InferParameter]) -> dict[str, Any]:
+def parameter_values(parameters: Mapping[str, InferParameter] | Mapping[str, ModelRepositoryParameter]) -> dict[str, Any]:
     """Parameters as JSON would have them; one without a value is none."""
     chosen = {name: parameter.WhichOneof("parameter_choice") for name, parameter in parameters.items()}
     return {name: getattr(parameters[name], choice) for name, choice in chosen.items() if choice}
 
 
 def _output(entry: ModelInferRequest.InferRequestedOutputTensor) -> RequestedOutput:
-    return requested_output(checked_name(entry.name, "an output"), _values(entry.parameters), binary_by_default=False)
+    return requested_output(checked_name(entry.name, "an output"), parameter_values(entry.parameters), binary_by_default=False)
 
 
 def _input(entry: ModelInferRequest.InferInputTensor, raw: bytes | None) -> Tensor:
     datatype = datatype_of(entry.datatype, tensor=entry.name)
     shape = shape_of(list(entry.shape), tensor=entry.name)
-    if _values(entry.parameters).get("shared_memory_region"):
+    if parameter_values(entry.parameters).get("shared_memory_region"):
         raise BadRequest(f"input '{entry.name}': shared memory is not supported; send tensors in the message")
     if raw is None:
         return _typed(entry.name, datatype, shape, entry.contents)
