@@ -1,11 +1,11 @@
 """How fast each engine runs each workload on this machine, as ratios to eager torch, and which one `auto` would choose.
 
     python bench/engines.py                     exact engines
-    python bench/engines.py --loss 0.01         also bf16, and int8 where a version carries it
+    python bench/engines.py --loss 0.01         also bf16 and int8, where the CPU has instructions for them
     python bench/engines.py --workload resnet   one of mlp, resnet, encoder
 
-Everything is measured by what serves: trials in processes of their own, one thread each, the fastest of short windows. Versions
-are published into a folder that is removed afterwards; nothing else is touched and no cluster is needed.
+Everything is measured by what serves: trials in a process for each library, one thread each, the fastest of short windows.
+Versions are published into a folder that is removed afterwards; nothing else is touched and no cluster is needed.
 """
 
 import argparse

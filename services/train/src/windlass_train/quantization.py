@@ -60,6 +60,8 @@ def quantize(graph: Path, inputs: Arrays, path: Path) -> OmittedFormat | None:
                 _Rows({name: values[::CALIBRATION_STEP] for name, values in inputs.items()}),
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
+                # Without a sign, as the instructions for 8-bit products take one of the two: several times faster.
+                activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
                 op_types_to_quantize=[CONVOLUTION, *PRODUCTS],
             )
