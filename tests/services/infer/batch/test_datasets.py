@@ -19,15 +19,20 @@ ROWS = 200
 LINES = [f"{row / 8},{row % 9 or ''},{row},{row % 3}" for row in range(ROWS)]
 
 
+def prepare_data(works: Any, **split: float) -> Any:
+    """A Dataset `data` of 200 rows, divided as `split` says, and a model of its columns."""
+    works.publish("numbers")
+    works.text("raw/x.csv", "\n".join(["a,b,c,q", *LINES]) + "\n")
+    spec = {"source": {"uri": "store://raw/x.csv"}, "label": "q", "split": split}
+    run = PreprocessRun.model_validate({"namespace": "team", "name": "data", "spec": spec})
+    prepare(run, RunContext(ProgressBoard(), threading.Event()), works.store, Limits.within(512 * MIB, 1))
+    return works
+
+
 @pytest.fixture
 def prepared(any_works: Any) -> Any:
-    """A Dataset `data` of 200 rows, a fifth of them each for validation and test, and a model of its columns."""
-    any_works.publish("numbers")
-    any_works.text("raw/x.csv", "\n".join(["a,b,c,q", *LINES]) + "\n")
-    spec = {"source": {"uri": "store://raw/x.csv"}, "label": "q", "split": {"validation": 0.2, "test": 0.2}}
-    run = PreprocessRun.model_validate({"namespace": "team", "name": "data", "spec": spec})
-    prepare(run, RunContext(ProgressBoard(), threading.Event()), any_works.store, Limits.within(512 * MIB, 1))
-    return any_works
+    """The Dataset with a fifth of its rows each for validation and test."""
+    return prepare_data(any_works, validation=0.2, test=0.2)
 
 
 def spec_of(works: Any, split: str, **fields: Any) -> Any:
@@ -63,12 +68,7 @@ def test_the_manifest_names_the_dataset_version_and_its_files(prepared: Any) -> 
 
 
 def test_a_damaged_file_of_the_version_is_refused(works: Any, tmp_path: Path) -> None:
-    works.publish("numbers")
-    works.text("raw/x.csv", "\n".join(["a,b,c,q", *LINES]) + "\n")
-    run = PreprocessRun.model_validate(
-        {"namespace": "team", "name": "data", "spec": {"source": {"uri": "store://raw/x.csv"}, "label": "q"}}
-    )
-    prepare(run, RunContext(ProgressBoard(), threading.Event()), works.store, Limits.within(512 * MIB, 1))
+    prepare_data(works, validation=0.1, test=0.1)
     [damaged] = (tmp_path / "store").rglob("test/part-00000.parquet")
     damaged.write_bytes(damaged.read_bytes()[:-9] + b"nonsense!")
     with pytest.raises(DigestMismatch, match=r"test/part-00000\.parquet"):
@@ -76,10 +76,6 @@ def test_a_damaged_file_of_the_version_is_refused(works: Any, tmp_path: Path) ->
 
 
 def test_a_split_without_rows_is_said(works: Any) -> None:
-    works.publish("numbers")
-    works.text("raw/x.csv", "\n".join(["a,b,c,q", *LINES]) + "\n")
-    spec = {"source": {"uri": "store://raw/x.csv"}, "label": "q", "split": {"validation": 0, "test": 0.2}}
-    run = PreprocessRun.model_validate({"namespace": "team", "name": "data", "spec": spec})
-    prepare(run, RunContext(ProgressBoard(), threading.Event()), works.store, Limits.within(512 * MIB, 1))
+    prepare_data(works, validation=0, test=0.2)
     with pytest.raises(BadData, match="has no rows in split validation"):
         works.run(spec_of(works, "validation"))
