@@ -28,9 +28,9 @@ COPY services/infer/pyproject.toml infer.toml
 RUN --mount=type=cache,target=/var/cache/uv --mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml \
     pins() { uv pip compile --quiet --no-header --no-annotate --constraint constraints.txt ${TORCH_PIP_OPTIONS} "$@"; } \
  && echo torch > torch.in && pins torch.in > /torch.txt \
- && python3 requirements.py 'windlass-infer[torch]' > third-party.in \
- && pins --constraint /torch.txt third-party.in > /with-telemetry.txt \
- && grep -v '^openvino-telemetry' /with-telemetry.txt > /rest.txt
+ && python3 requirements.py 'windlass-infer[telemetry,torch]' > third-party.in \
+ && pins --constraint /torch.txt third-party.in > /declared.txt \
+ && grep -v '^openvino-telemetry' /declared.txt > /rest.txt
 
 # Our packages, built and compiled to byte code: the root file system is read-only when a container runs.
 FROM tools AS code
@@ -56,7 +56,7 @@ RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
  && rm -rf torch/include torch/bin/protoc* nvidia/*/lib/libcusolverMg.so* nvidia/*/lib/libnvrtc*.alt.so* \
  && find . -name '*.a' -delete
 COPY --from=requirements /rest.txt /opt/windlass/
-# Removed: as in infer.Dockerfile.
+# Removed: most of what infer.Dockerfile removes.
 RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
     --mount=type=cache,target=/var/cache/uv --mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml \
     /tools/bin/uv pip install --quiet --python /opt/windlass --link-mode copy --compile-bytecode --no-deps -r /opt/windlass/rest.txt \
