@@ -45,7 +45,9 @@ class ModelVersion(StatusModel):
     digest: str = Field(description="sha256 of its manifest, which names the digest of every file.")
     bytes: int = Field(description="Size of all its files.")
     formats: list[str] = Field(
-        default_factory=list, description="Programs it holds: safetensors, torch.export, onnx.", max_length=8
+        default_factory=list,
+        description="Programs it holds: safetensors, torch.export, onnx, onnx-int8, aot-inductor.",
+        max_length=8,
     )
     omitted: list[OmittedFormat] | None = Field(
         default=None, description="Formats that could not be made, and why; unset where all were.", max_length=8
