@@ -213,7 +213,7 @@ class DirectProtocol(HttpToolsProtocol):
         if request.disconnected:
             return
         self._in_flight = None
-        default, leaving = _joined(self.server_state.default_headers)
+        default, leaving = _DEFAULT_HEADERS.joined(self.server_state.default_headers)
         close = not request.keep_alive
         head = b"%b%b%b%b: %b\r\ncontent-length: %d\r\n%b\r\n" % (
             STATUS_LINE[status],
@@ -273,10 +273,23 @@ def _ended(request: DirectRequest, status: int | None) -> None:
     observe("POST", request.path, request.path, status, time.perf_counter() - request.received)
 
 
-def _joined(headers: list[tuple[bytes, bytes]]) -> tuple[bytes, bool]:
-    """The lines of uvicorn's default headers, and whether they say that connections end."""
-    lines = b"".join(b"%b: %b\r\n" % header for header in headers)
-    return lines, any(name == b"connection" and value == b"close" for name, value in headers)
+class _DefaultHeaders:
+    """Uvicorn's default headers as lines, made anew when it has a new list, as it has once a second."""
+
+    def __init__(self) -> None:
+        self._of: list[tuple[bytes, bytes]] | None = None
+        self._joined = b"", False
+
+    def joined(self, headers: list[tuple[bytes, bytes]]) -> tuple[bytes, bool]:
+        """Lines, and whether connections end."""
+        if headers is not self._of:
+            self._of = headers
+            lines = b"".join(b"%b: %b\r\n" % header for header in headers)
+            self._joined = lines, any(name == b"connection" and value == b"close" for name, value in headers)
+        return self._joined
+
+
+_DEFAULT_HEADERS = _DefaultHeaders()
 
 
 def _unread_bytes(transport: Transport) -> int:

@@ -84,6 +84,11 @@ class Lane:
         self._buckets: dict[Shape, Bucket] = {}
         self._main = self._new_bucket((), costs)
         self._closed = False
+        self._refused = (
+            -1,
+            -math.inf,
+            _too_busy(LEAST_RETRY_SECONDS),
+        )  # the turn, and the longest deadline that was refused in it
         self._progressed = asyncio.Event()  # a batch has ended, or a request has left
 
     @property
@@ -105,15 +110,22 @@ class Lane:
 
     def early_refusal(self, deadline: float | None, now: float) -> Overloaded | Unavailable | None:
         """`refuse_early` for those who must lose no time with it: one error for many, not to be raised, and without figures."""
-        self._runners.turns.read(now)
-        if self._full or self._closed:
+        turns, costs = self._runners.turns, self.costs
+        turns.read(now)
+        if self._full or self._closed or deadline is None:
             return self._refusal(self._main, 1, deadline, Priority.INTERACTIVE, now)
-        found = None if deadline is None else self._not_in_time(self._main, 1, deadline, Priority.INTERACTIVE, now)
-        if found is None:
-            return None
-        costs = self.costs
+        turn, refused_deadline, refused = self._refused
+        if turn == turns.number and deadline <= refused_deadline:
+            # All that one turn reads is answered after it, and this one has no more time than one that had too little.
+            self._measurements.shed["deadline"] += 1
+        else:
+            found = self._not_in_time(self._main, 1, deadline, Priority.INTERACTIVE, now)
+            if found is None:
+                return None
+            refused = _too_busy(found.retry_after)
+            self._refused = turns.number, deadline, refused
         self._runners.load.offer(1, costs.seconds_per_row, costs.seconds_per_batch, self._max_batch_rows, now)
-        return _too_busy(found.retry_after)
+        return refused
 
     def submit(
         self, inputs: Arrays, rows: int, done: Done, terms: Terms = WHENEVER, *, gone: Callable[[], bool] | None = None
