@@ -8,18 +8,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 from serving import machine
 from serving.catalogue import BASELINES, PEERS, windlass
 from serving.publish import publish
-from serving.results import FAST, OURS, Results, table
+from serving.results import FAST, OURS, Results, table, target_table
 from serving.runs import BENCH, Client, Run
 from serving.servers import Running, Server
-from serving.targets import OPEN, OVERLOAD, targets
+from serving.targets import CAPACITY, OPEN, OVERLOAD, OVERLOAD_FACTOR, targets
 from serving.venvs import make, version
 from serving.workloads import WORKLOADS, Workload
 
+STAGES = ("closed", "open", "overload")
 CONNECTIONS = (1, 16, 64)
 # What an answer is worth waiting for, under overload: some ten times what a request takes without a queue.
 DEADLINE_SECONDS = {"mlp": 0.05, "resnet": 0.15, "encoder": 0.15}
@@ -58,14 +60,21 @@ class Bench:
     def run(self) -> Results:
         """Closed loops of all servers in rotated order, then open loops at rates that follow from them."""
         self._choose_engines()
+        stages = {"closed": self._closed_loops, "open": self._open_loops, "overload": self._overload}
         for workload in self.workloads:
-            for number in range(self.options.rounds):
-                turn = number % len(self.servers)
-                for server in [*self.servers[turn:], *self.servers[:turn]]:
-                    self._measure(server, workload, self._closed)
-            for _ in range(self.options.rounds):
-                self._open_loops(workload)
+            for stage in STAGES:
+                if stage in self.options.stages:
+                    print(f"# {workload.name}, {stage}", flush=True)
+                    stages[stage](workload)
+            save(self.results, self.options)
         return self.results
+
+    def _closed_loops(self, workload: Workload) -> None:
+        for number in range(self.options.rounds):
+            turn = number % len(self.servers)
+            for server in [*self.servers[turn:], *self.servers[:turn]]:
+                if number < (self.options.peer_rounds if server.peer else self.options.rounds):
+                    self._measure(server, workload, self._closed)
 
     def _servers(self, references: dict[str, dict[str, object]]) -> list[Server]:
         store = self.folder / "store"
@@ -116,26 +125,36 @@ class Bench:
         return [client.closed(connections, self.options.seconds) for connections in CONNECTIONS]
 
     def _open_loops(self, workload: Workload) -> None:
-        results = self.results
-        peaks = [peak for c in CONNECTIONS[1:] if (peak := results.best_peer(workload.name, f"closed {c}"))]
-        own = max(results.median(OURS, workload.name, f"closed {c}", "rate") or 0.0 for c in CONNECTIONS[1:])
-        deadline = DEADLINE_SECONDS[workload.name]
+        """The best peer and ours at the same rate, one after the other."""
+        peaks = [found for c in CONNECTIONS[1:] if (found := self.results.best_peer(workload.name, f"closed {c}"))]
+        if not peaks:
+            print(f"# {workload.name}: no peer has a peak, so there is no rate for an open loop", flush=True)
+            return
+        best, peak = max(peaks, key=lambda found: found[1])
 
         def steady(client: Client) -> list[Run]:
-            rate = 0.8 * max(peak for _peer, peak in peaks)
+            rate = 0.8 * peak
             runs = [client.open(rate, self.options.seconds, label=OPEN)]
             return [*runs, client.open(rate, self.options.seconds, label=f"{OPEN}, bursts", bursts=True)]
 
-        def overload(client: Client) -> list[Run]:
-            return [client.open(1.2 * own, self.options.seconds, label=OVERLOAD, deadline=deadline)]
+        for _ in range(self.options.rounds):
+            for server in self.servers:
+                if server.name in (OURS, best):
+                    self._measure(server, workload, steady)
 
-        by_name = {server.name: server for server in self.servers}
-        if peaks:
-            best = max(peaks, key=lambda found: found[1])[0]
-            for name in (OURS, best):
-                self._measure(by_name[name], workload, steady)
-        if own:
-            self._measure(by_name[OURS], workload, overload)
+    def _overload(self, workload: Workload) -> None:
+        """Our own capacity, and at once more than that, of the same processes: both move with the machine."""
+        deadline = DEADLINE_SECONDS[workload.name]
+
+        def overload(client: Client) -> list[Run]:
+            capacity = client.closed(CONNECTIONS[-1], self.options.seconds, label=CAPACITY)
+            rate = OVERLOAD_FACTOR * capacity.rate
+            return [capacity, client.open(rate, self.options.seconds, label=OVERLOAD, deadline=deadline)]
+
+        for _ in range(self.options.rounds):
+            for server in self.servers:
+                if server.name == OURS:
+                    self._measure(server, workload, overload)
 
 
 def line(run: Run) -> str:
@@ -153,13 +172,19 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m serving", description="How fast the infer service is, beside others.")
     parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
     parser.add_argument("--servers", nargs="+", help="names, or beginnings of names before a dash; all by default")
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES), help="`open` needs the peaks of `closed`")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--peer-rounds", type=int, help="closed loops of peers; as many as --rounds by default")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each run, without its warm-up")
     parser.add_argument("--processes", type=int, default=int(str(machine.facts()["cores"])), help="of each server")
     parser.add_argument("--engine", default="auto", help="of our own service: auto, onnxruntime, openvino or torch")
     parser.add_argument("--loss", action="store_true", help="also with a loss allowed (bf16, int8)")
-    parser.add_argument("--output", type=Path, help="write raw results as JSON")
-    return parser.parse_args()
+    parser.add_argument("--output", type=Path, default=Path("bench-serving.json"), help="raw results, written as they come")
+    options = parser.parse_args()
+    options.peer_rounds = options.rounds if options.peer_rounds is None else options.peer_rounds
+    if "open" in options.stages and "closed" not in options.stages:
+        parser.error("`--stages open` needs `closed` before it")
+    return options
 
 
 def main() -> int:
@@ -174,21 +199,24 @@ def main() -> int:
     loads = [f"closed {connections}" for connections in CONNECTIONS]
     for workload in options.workloads:
         print("\n" + table(results, workload, loads))
-    found = targets(results, options.workloads)
-    print("\n## Targets\n\n" + "\n".join(map(str, found)))
-    if options.output:
-        document = {
-            "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "machine": facts,
-            "options": {name: str(value) for name, value in vars(options).items()},
-            "peers": {server.venv: version(server.venv) for server in PEERS if server.venv and _installed(server.venv)},
-            "ceilings": results.ceilings,
-            "absent": [[*key, reason] for key, reason in results.absent.items()],
-            "targets": [str(target) for target in found],
-            "runs": [run.document() for run in results.runs],
-        }
-        options.output.write_text(json.dumps(document, indent=1))
+    print("\n## Targets\n\n" + target_table(targets(results, options.workloads)))
+    print(f"\n# all runs: {options.output}")
     return 0
+
+
+def save(results: Results, options: argparse.Namespace) -> None:
+    """Write what is there so far, so that a comparison that is stopped has not been for nothing."""
+    document = {
+        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "machine": machine.facts(),
+        "options": {name: str(value) for name, value in vars(options).items()},
+        "peers": {server.venv: version(server.venv) for server in PEERS if server.venv and _installed(server.venv)},
+        "ceilings": results.ceilings,
+        "absent": [[*key, reason] for key, reason in results.absent.items()],
+        "targets": [asdict(target) for target in targets(results, options.workloads)],
+        "runs": [run.document() for run in results.runs],
+    }
+    options.output.write_text(json.dumps(document, indent=1))
 
 
 def _installed(peer: str) -> bool:

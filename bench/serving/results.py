@@ -75,6 +75,13 @@ class Results:
         return None if bare is None else 1 / (1 / bare + 1 / self.eager_rows(workload))
 
 
+def target_table(targets: Iterable[Target]) -> str:
+    """All targets with what was found."""
+    words = {True: "met", False: "not met", None: "not measured"}
+    lines = [f"| {target.sentence} | {target.found} | {words[target.met]} |" for target in targets]
+    return "\n".join(["| wanted | found: ratio (ours : other) | |", "|---|---|---|", *lines])
+
+
 def table(results: Results, workload: str, loads: Sequence[str]) -> str:
     """Rates and latencies of all servers; a tilde stands by figures of rounds in which others used the cores."""
     lines = [

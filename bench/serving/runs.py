@@ -135,10 +135,10 @@ class Client:
         if self._wrong(measured) or measured.statuses != {200: count}:
             raise RuntimeError(f"{self._wrong(measured)} wrong answers, {measured.statuses}")
 
-    def closed(self, connections: int, seconds: float) -> Run:
+    def closed(self, connections: int, seconds: float, *, label: str = "") -> Run:
         """So many connections, each with one request in flight."""
         plan = Plan(self._running.port, self._requests, connections, WARM_UP_SECONDS, seconds)
-        return self._run(f"closed {connections}", plan)
+        return self._run(label or f"closed {connections}", plan)
 
     def open(self, rate: float, seconds: float, *, label: str, deadline: float | None = None, bursts: bool = False) -> Run:
         """So many requests a second, at random times, whatever the server does.
@@ -241,7 +241,7 @@ def void_reason(run: Run) -> str:
         return f"{run.failed} requests failed"
     if run.lag_p99 > LAG_LIMIT_SECONDS * 1000:
         return f"the generator was late by {run.lag_p99:.1f} ms"
-    if not run.answered:
+    if not run.answered and not run.refused:
         return "nothing was answered"
     return ""
 

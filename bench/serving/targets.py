@@ -6,6 +6,8 @@ from serving.results import FAST, OURS, Results, Target
 
 TINY, LARGE = "mlp", ("resnet", "encoder")
 OPEN, OVERLOAD = "open at 80 % of the best peer's peak", "open at 120 % of own peak"
+# The closed loop right before each overload, of the same processes; what the overload is a multiple of.
+CAPACITY, OVERLOAD_FACTOR = "closed 64 before the overload", 1.2
 # Of the allowed-loss variant, on a CPU with AMX: times eager torch.
 FAST_FACTORS = {"resnet": 3.0, "encoder": 4.0}
 
@@ -58,10 +60,11 @@ def _open(results: Results, workload: str) -> Iterator[Target]:
         _value(peer),
         lambda r: r <= 0.5,
     )
-    in_time = results.median(OURS, workload, OVERLOAD, "in_time")
-    peak = max((results.median(OURS, workload, f"closed {c}", "rate") or 0.0 for c in (16, 64)), default=0.0)
     yield _ratio(
-        f"{workload}, {OVERLOAD}: at least 75 % of capacity inside the deadline", in_time, peak or None, lambda r: r >= 0.75
+        f"{workload}, {OVERLOAD}: at least 75 % of capacity inside the deadline",
+        results.median(OURS, workload, OVERLOAD, "in_time"),
+        results.median(OURS, workload, CAPACITY, "rate"),
+        lambda r: r >= 0.75,
     )
     refusal = results.median(OURS, workload, OVERLOAD, "refusal_p99")
     if refusal:
@@ -69,7 +72,7 @@ def _open(results: Results, workload: str) -> Iterator[Target]:
 
 
 def _ratio(sentence: str, ours: float | None, other: float | None, wanted: Callable[[float], bool]) -> Target:
-    if not ours or not other:
+    if ours is None or not other:
         return Target(sentence, "not measured", None)
     return Target(sentence, f"{ours / other:.2f} ({_short(ours)} : {_short(other)})", wanted(ours / other))
 

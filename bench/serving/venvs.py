@@ -11,14 +11,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 INSTALL_SECONDS = 900
-# Ranges and not pins: the newest that the registry has is what users get. What was installed stands in the results.
+# What figures were taken with, so that they can be taken again; stands in the results too.
 PEERS = {
-    "litserve": ["litserve>=0.2.19"],
-    "ray": ["ray[serve]>=2.60"],
-    "bentoml": ["bentoml>=1.4.39"],
+    "litserve": ["litserve==0.2.19"],
+    "ray": ["ray[serve]==2.60.0"],
+    "bentoml": ["bentoml==1.4.39"],
     # Its worker processes ask uvloop for a loop in a way that newer ones refuse.
-    "mlserver": ["mlserver>=1.7.1", "uvloop<0.22"],
-    "kserve": ["kserve>=0.21"],
+    "mlserver": ["mlserver==1.7.1", "uvloop<0.22"],
+    "kserve": ["kserve==0.21.0"],
 }
 # As the project's torch was built for.
 SHARED = ["numpy>=2.2,<3", "orjson", "uvloop", "httptools"]
