@@ -1,8 +1,7 @@
 """The short way of a request answers as ASGI does, whatever a client sends and however it sends it."""
 
 import socket
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI, Request
 from starlette.responses import Response
+from waiting import until
 
 from windlass_core import server as server_module
 from windlass_core.direct import DirectRequest, header, header_lines
@@ -101,13 +101,6 @@ def test_ways(connection: socket.socket, port: int, pieces: list[bytes], way: st
     status, headers, received = answer(connection)
     assert (status, headers["x-way"], received) == (200, way, body)
     assert headers["x-request-id"]
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 def wait_until_read(connection: socket.socket, port: int) -> None:

@@ -9,13 +9,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any
 
 import crew_pod
 import httpx
 import pytest
+import waiting
 from children import bound_to_us, free_port
 
 from windlass_core.processes.deaths import MAX_DEATHS
@@ -29,11 +30,7 @@ KUBELET_WAITS_SECONDS = 5
 START_SECONDS = 150.0
 
 
-def until(condition: Callable[[], Any], what: str) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.005)
+until = partial(waiting.until, seconds=START_SECONDS)
 
 
 class Client(HTTPConnection):

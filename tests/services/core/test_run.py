@@ -1,11 +1,15 @@
 import json
 import os
 import signal
+import socket
+import sys
+import threading
 from pathlib import Path
 
 import httpx
 import pytest
 from children import free_port
+from waiting import until
 
 from windlass_core.contracts import RUN_SPEC_VARIABLE, TERMINATION_LOG_VARIABLE, PreprocessRun, RunResult, RunSpec
 from windlass_core.errors import BadConfiguration, BadData, BadDevice, Stopped, Unavailable, UserCodeError
@@ -115,6 +119,43 @@ def test_sigterm_asks_to_stop_and_a_run_that_ends_well_after_it_is_still_not_0(m
     assert main_run("test", execute, port=port) == 44
     assert result_in(message).outcome == "Stopped"
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_signal_that_another_thread_gets_is_heard_while_the_main_thread_waits(message: Path, port: int) -> None:
+    """Which thread gets one is the kernel's choice; here it is that of the thread which sends it to itself."""
+    heard: list[bool] = []
+    main = threading.get_ident()
+
+    def execute(_spec: RunSpec, context: RunContext) -> RunResult:
+        started = threading.Event()
+
+        def work() -> None:
+            started.wait()
+            until(lambda: sys._current_frames()[main].f_code.co_filename == threading.__file__)
+            signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+            heard.append(context.stop_requested.wait(10))
+
+        worker = threading.Thread(target=work)
+        worker.start()
+        started.set()
+        worker.join()
+        return DONE
+
+    assert main_run("test", execute, port=port) == 44
+    assert (heard, result_in(message).outcome) == ([True], "Stopped")
+
+
+def test_signals_go_where_they_went_before_when_a_run_has_ended(message: Path, port: int) -> None:
+    reading, writing = socket.socketpair()
+    with reading, writing:
+        writing.setblocking(False)
+        before = signal.set_wakeup_fd(writing.fileno())
+        try:
+            assert main_run("test", lambda *_: DONE, port=port) == 0
+            assert result_in(message).outcome == "Succeeded"
+            assert signal.set_wakeup_fd(writing.fileno()) == writing.fileno()
+        finally:
+            signal.set_wakeup_fd(before)
 
 
 @pytest.mark.parametrize(

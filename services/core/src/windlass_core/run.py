@@ -7,10 +7,8 @@ Knows no data and no model.
 
 import logging
 import os
-import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +30,7 @@ from windlass_core.contracts import (
 )
 from windlass_core.errors import BadConfiguration, Stopped, WindlassError
 from windlass_core.serving import BackgroundServer, create_app
+from windlass_core.stop_signals import stop_signals
 
 FIRST_PHASE = "Starting"
 # Of an unexpected error's text; the whole of it is in the log.
@@ -98,7 +97,7 @@ def main_run(
     """
     log.configure(service)
     context = RunContext(progress=ProgressBoard(), stop_requested=threading.Event())
-    with _stop_signals(context.stop_requested):
+    with stop_signals(context.stop_requested):
         result, code = _outcome(execute, context, port, read)
         leave_message(result, os.environ)
     _log.log(
@@ -173,14 +172,3 @@ def leave_message(result: RunResult, environment: Mapping[str, str]) -> None:
         path.write_text(result.to_termination_message(), encoding="utf-8")
     except OSError as error:
         _log.error("the termination message could not be written", extra={"path": str(path), "error": str(error)})
-
-
-@contextmanager
-def _stop_signals(stop_requested: threading.Event) -> Iterator[None]:
-    handled = (signal.SIGTERM, signal.SIGINT)
-    before = {number: signal.signal(number, lambda *_: stop_requested.set()) for number in handled}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
