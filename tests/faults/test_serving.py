@@ -6,10 +6,10 @@ import re
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from subprocess import Popen
@@ -18,6 +18,7 @@ from urllib.request import urlopen
 
 import numpy as np
 import pytest
+import waiting
 from children import free_port, running
 from infer_models import VOCABULARY, small_models
 
@@ -35,11 +36,7 @@ LEAK_BYTES = 1_000_000
 SETTLING_REQUESTS, WATCHED_REQUESTS = 4_000, 16_000
 
 
-def until(condition: Callable[[], Any], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.01)
+until = partial(waiting.until, seconds=PATIENCE_SECONDS)
 
 
 @dataclass

@@ -1,7 +1,6 @@
 """One client of the infer service's application without a socket, and a gate in front of its engine."""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Event
 from typing import Any
@@ -101,8 +100,3 @@ class Served:
         # As if a batch took seconds, so that it runs on the engine's thread and not on the event loop.
         lane.costs.seconds_per_batch = SLOW_SECONDS
         return held
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110  # what is waited for happens on other threads
-        await asyncio.sleep(0.001)

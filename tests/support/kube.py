@@ -9,14 +9,18 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import yaml
+from waiting import until
 
 Object = dict[str, Any]
 
 SYSTEM_NAMESPACE = "windlass-system"
 POLL_SECONDS = 0.3
+
+eventually = partial(until, pause=POLL_SECONDS)
 
 
 class KubectlError(AssertionError):
@@ -130,14 +134,6 @@ def current(item: Object, kind: str) -> str | None:
     """Status of a condition that speaks of the current generation, else None."""
     entry = condition_of(item, kind)
     return entry.get("status") if entry.get("observedGeneration") == item["metadata"]["generation"] else None
-
-
-def eventually(probe: Callable[[], bool], *, seconds: float, what: str) -> None:
-    """Wait until `probe` is true, at most `seconds`."""
-    deadline = time.monotonic() + seconds
-    while not probe():
-        assert time.monotonic() < deadline, f"{what} did not come within {seconds:.0f} s"
-        time.sleep(POLL_SECONDS)
 
 
 def children(namespace: Namespace) -> list[str]:

@@ -102,11 +102,6 @@ def run(test: Callable[..., Coroutine[Any, Any, None]], **options: Any) -> None:
     asyncio.run(bounded())
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110  # what is waited for happens on another thread
-        await asyncio.sleep(0.001)
-
-
 def doubled(*values: float) -> list[list[float]]:
     return [[2 * value] for value in values]
 

@@ -8,23 +8,25 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from children import bound_to_us, free_port
 from control_plane import ControlPlane
+from waiting import until
 
 from windlass_operator.api import Manifest
 
 # Within which all that is waited for comes. The operator's start alone is over a second of computing, and tests share the
 # processors with whatever else the machine does.
 SECONDS = 50.0
-PAUSE_SECONDS = 0.05  # between two looks, so that looking does not take the processor from what is waited for
+
+eventually = partial(until, seconds=SECONDS, pause=0.05)
 
 
 class OperatorProcess:
@@ -165,15 +167,3 @@ class Team:
 
         eventually(there, f"{kind} {name}: {reason}", lambda: self.get(kind, name))
         return self.get(kind, name)
-
-
-def eventually(probe: Callable[[], bool], what: str, shown: Callable[[], Any] = lambda: None) -> None:
-    """Return once the probe says so.
-
-    Args:
-        shown: what the failure shows of how it was instead.
-    """
-    deadline = time.monotonic() + SECONDS
-    while not probe():
-        assert time.monotonic() < deadline, f"{what} did not come: {shown()}"
-        time.sleep(PAUSE_SECONDS)

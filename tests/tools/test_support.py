@@ -7,11 +7,11 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import children
 import pytest
+from waiting import until
 
 SUPPORT = Path(children.__file__).parent
 END_SECONDS = 10
@@ -39,10 +39,7 @@ def test_a_process_of_a_test_ends_with_the_test_run(number: signal.Signals) -> N
         child = Path("/proc", parent.stdout.readline().strip())
         assert goes_on(child)
         parent.send_signal(number)
-        deadline = time.monotonic() + END_SECONDS
-        while goes_on(child):
-            assert time.monotonic() < deadline, "the process goes on"
-            time.sleep(0.01)
+        until(lambda: not goes_on(child), "the end of the process", seconds=END_SECONDS)
 
 
 def test_ports_are_free_and_none_is_given_twice() -> None:

@@ -6,10 +6,12 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager
+from functools import partial
 
 import pytest
 import taking
 from children import bound_to_us
+from waiting import until_on_loop
 
 from windlass_core.processes.acceptor import Acceptor
 from windlass_core.processes.frames import UNTAKEN_AT_MOST
@@ -21,10 +23,7 @@ PATIENCE_SECONDS = 50.0
 ANSWER, KEEP = "answer", "keep"
 
 
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not condition():  # noqa: ASYNC110  (of other processes, which set no event here)
-            await asyncio.sleep(0.005)
+until = partial(until_on_loop, seconds=PATIENCE_SECONDS)
 
 
 class Pod:

@@ -5,9 +5,9 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -15,6 +15,7 @@ import pytest
 from children import bound_to_us, free_port
 from fastapi import FastAPI, HTTPException, Request
 from pydantic import BaseModel
+from waiting import until
 
 from windlass_core.errors import BadConfiguration, BadData, Conflict, NotFound, Unavailable, UserCodeError, WindlassError
 from windlass_core.serving import BackgroundServer, accept_any_size, create_app, problem_response
@@ -253,12 +254,7 @@ serve(app, int(sys.argv[1]), host="127.0.0.1", drain_delay=0.5, drain=10)
 """
 
 
-def wait_until(condition: object, what: str, seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    assert callable(condition)
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} within {seconds} s"
-        time.sleep(0.01)
+wait_until = partial(until, seconds=20)
 
 
 def answers(url: str) -> bool:

@@ -4,10 +4,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from children import bound_to_us, free_port
 from onnx import TensorProto, helper, numpy_helper
+from waiting import until
 
 from windlass_core.contracts import EngineName, InferServe, RunResult, VersionReference
 from windlass_core.manifests import ModelContent, TensorDescription
@@ -227,11 +228,7 @@ class RunningServer:
         return RunResult.model_validate_json(self.termination_log.read_bytes())
 
 
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = START_SECONDS) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} within {seconds} s"
-        time.sleep(0.01)
+wait_until = partial(until, seconds=START_SECONDS)
 
 
 @pytest.fixture(scope="session")

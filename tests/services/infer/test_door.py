@@ -8,8 +8,9 @@ from typing import Any
 
 import orjson
 import pytest
-from door_bench import BODY, DEADLINE_SECONDS, INFER, PREDICT, SHED_AT_DOOR, VERSION, Client, Served, until
+from door_bench import BODY, DEADLINE_SECONDS, INFER, PREDICT, SHED_AT_DOOR, VERSION, Client, Served
 from prometheus_client import CollectorRegistry
+from waiting import until_on_loop
 
 from windlass_infer.app import create
 from windlass_infer.intake import Intake
@@ -29,7 +30,7 @@ def run(shelf: Any, examples: dict[str, Any]) -> Callable[..., None]:
         service = Service(bounded, lambda: shelf.store, registry=registry)
         app = create(service, intake=Intake(**limits))
         async with service.running():
-            await until(lambda: service.loaded is not None)
+            await until_on_loop(lambda: service.loaded is not None)
             yield Served(app, service, registry)
 
     def run_test(test: Callable[[Served], Coroutine[Any, Any, None]], **limits: Any) -> None:
@@ -80,7 +81,7 @@ def test_more_requests_than_slots_are_429_with_a_time_to_try_again(run: Callable
     async def test(served: Served) -> None:
         held = served.hold()
         first = asyncio.create_task(Client(served.app).ask({"body": BODY}))
-        await until(held.entered.is_set)
+        await until_on_loop(held.entered.is_set)
         refused = await Client(served.app).ask({"body": BODY})
         assert (refused.status, refused.json["reason"]) == (429, "Overloaded")
         assert refused.answer_headers["retry-after"] == "1"
@@ -97,7 +98,7 @@ def test_bodies_that_fill_the_memory_are_429(run: Callable[..., None]) -> None:
     async def test(served: Served) -> None:
         held = served.hold()
         first = asyncio.create_task(Client(served.app).ask({"body": BODY}))
-        await until(held.entered.is_set)
+        await until_on_loop(held.entered.is_set)
         refused = await Client(served.app, INFER).ask({"body": BODY})
         assert (refused.status, "fill the memory" in refused.json["error"]) == (429, True)
         held.go.set()
@@ -122,15 +123,15 @@ def test_a_client_that_leaves_while_it_waits_leaves_the_queue(run: Callable[...,
         held = served.hold()
         gone = asyncio.Event()
         first = asyncio.create_task(Client(served.app).ask({"body": BODY}))
-        await until(held.entered.is_set)
+        await until_on_loop(held.entered.is_set)
         two_rows = orjson.dumps({"instances": [[1, 2, 9], [1, 2, 9]]})
         leaver = asyncio.create_task(Client(served.app).ask({"body": two_rows}, wait_for=gone))
-        await until(lambda: served.registry.get_sample_value("windlass_infer_rows_in_flight", VERSION) == 3)
+        await until_on_loop(lambda: served.registry.get_sample_value("windlass_infer_rows_in_flight", VERSION) == 3)
         gone.set()
         assert (await leaver).status == 0
         held.go.set()
         assert (await first).status == 200
-        await until(lambda: served.registry.get_sample_value("windlass_infer_rows_in_flight", VERSION) == 0)
+        await until_on_loop(lambda: served.registry.get_sample_value("windlass_infer_rows_in_flight", VERSION) == 0)
         assert held.rows == [1]
 
     run(test)
@@ -147,7 +148,7 @@ def test_what_cannot_be_in_time_is_429_before_its_body_is_read(
     async def test(served: Served) -> None:
         held = served.hold()
         first = asyncio.create_task(Client(served.app, headers={"Request-Timeout": "60"}).ask({"body": BODY}))
-        await until(held.entered.is_set)
+        await until_on_loop(held.entered.is_set)
         seconds = []
         for _ in range(20):
             started = time.perf_counter()
@@ -168,7 +169,7 @@ def test_the_time_of_the_protocol_s_own_parameter_counts(run: Callable[..., None
     async def test(served: Served) -> None:
         held = served.hold()
         first = asyncio.create_task(Client(served.app).ask({"body": BODY}))
-        await until(held.entered.is_set)
+        await until_on_loop(held.entered.is_set)
         tensor = {"name": "features", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 9]}
         for microseconds, status in ((1_000_000, 429), (0, 200), (60_000_000, 200)):
             body = orjson.dumps({"inputs": [tensor], "parameters": {"timeout": microseconds}})
@@ -194,7 +195,7 @@ def test_an_engine_that_hangs_makes_the_health_check_fail(run: Callable[..., Non
     async def test(served: Served) -> None:
         held = served.hold()
         asyncio.create_task(Client(served.app).ask({"body": BODY}))  # noqa: RUF006  # ends when the engine is closed
-        await until(held.entered.is_set)
+        await until_on_loop(held.entered.is_set)
         assert (await Client(served.app, "/healthz", "GET").ask()).status == 200
         monkeypatch.setattr(runners, "HANGING_SECONDS", 0.0)
         monkeypatch.setattr(runners, "HANGING_RATIO", 0.0)

@@ -61,10 +61,10 @@ def test_a_rollout_under_load_fails_no_request_and_the_old_server_ends_with_0(
         outcomes = traffic.outcomes
         wait(lambda: outcomes["200 from version 1"] > 100, "the old server answers")
         old.terminate()
-        wait(lambda: httpx.get(f"{old.url}/readyz", timeout=5).status_code == 503, "readiness is off", 2)
+        wait(lambda: httpx.get(f"{old.url}/readyz", timeout=5).status_code == 503, "readiness is off", seconds=2)
         assert "stopping" in httpx.get(f"{old.url}/readyz", timeout=5).json()["detail"]
         drained = outcomes["200 from version 1"]
-        wait(lambda: outcomes["200 from version 1"] > drained + 20, "it answers on until all have heard", 2)
+        wait(lambda: outcomes["200 from version 1"] > drained + 20, "it answers on until all have heard", seconds=2)
         traffic.endpoint = new
         assert old.process.wait(20) == 0
         wait(lambda: outcomes["200 from version 2"] > 100, "the new server answers")

@@ -5,13 +5,14 @@ import socket
 import subprocess
 import sys
 import threading
-import time
+from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
 from children import free_port
 from dataset_bench import DatasetBench
+from waiting import until
 
 from windlass_core.contracts import RUN_SPEC_VARIABLE, TERMINATION_LOG_VARIABLE, PreprocessRun
 from windlass_core.serving import BackgroundServer
@@ -136,12 +137,7 @@ def test_the_api_describes_itself(api: str) -> None:
     } <= described["paths"].keys()
 
 
-def wait_until(condition: object, what: str, seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    assert callable(condition)
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} within {seconds} s"
-        time.sleep(0.01)
+wait_until = partial(until, seconds=30)
 
 
 def test_it_is_ready_once_the_store_answers(api: str) -> None:

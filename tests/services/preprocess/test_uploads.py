@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from upload_bodies import DATA, PART, announced, hex_digest, left_over, part_of, pieces
+from waiting import until
 
 from windlass_core.serving import BackgroundServer
 from windlass_core.store import Store
@@ -106,10 +107,10 @@ def test_head_tells_how_far_an_upload_is(client: httpx.Client) -> None:
 
 
 def wait_for_offset(client: httpx.Client, wanted: int) -> None:
-    deadline = time.monotonic() + 10
-    while (offset := client.head(URL, headers=announced(DATA)).headers["upload-offset"]) != str(wanted):
-        assert time.monotonic() < deadline, f"{wanted} bytes are kept, not {offset}"
-        time.sleep(0.01)
+    def offset() -> str:
+        return client.head(URL, headers=announced(DATA)).headers["upload-offset"]
+
+    until(lambda: offset() == str(wanted), f"an offset of {wanted}", offset)
 
 
 def test_an_interrupted_body_is_kept_and_resumed_by_another_server(
@@ -136,10 +137,7 @@ def test_an_interrupted_body_without_a_digest_leaves_nothing(api: str, client: h
             f"PUT {client.base_url.path}{URL} HTTP/1.1\r\nHost: x\r\nContent-Length: 99999\r\n\r\n".encode() + DATA
         )
     series = "windlass_http_requests_in_flight 1.0"  # the request that asks is in flight itself
-    deadline = time.monotonic() + 10
-    while series not in httpx.get(f"{api}/metrics", timeout=10).text:
-        assert time.monotonic() < deadline, "the interrupted request ends"
-        time.sleep(0.01)
+    until(lambda: series in httpx.get(f"{api}/metrics", timeout=10).text, "the end of the interrupted request")
     assert client.get(URL).content == b"before"
     assert left_over(store) == []
 

@@ -5,7 +5,8 @@ import time
 
 import numpy as np
 import pytest
-from lane_bench import POISON, Bench, answer, doubled, run, until
+from lane_bench import POISON, Bench, answer, doubled, run
+from waiting import until_on_loop
 
 from windlass_core.errors import Unavailable
 from windlass_infer.errors import DeadlineExceeded, Overloaded, PredictionFailed
@@ -78,10 +79,10 @@ def test_what_became_late_in_the_queue_is_dropped(own: bool, error: type[Excepti
         late = np.ones((1, 1), np.float32)
         deadline = time.perf_counter() + 0.05
         bench.lane.submit({"x": late}, 1, outcomes.append, Terms(deadline, own_deadline=own))
-        await until(lambda: time.perf_counter() > deadline)
+        await until_on_loop(lambda: time.perf_counter() > deadline)
         bench.engine.go.set()
         await first
-        await until(lambda: bool(outcomes))
+        await until_on_loop(lambda: bool(outcomes))
         assert isinstance(outcomes[0], error)
         assert "in the queue" in str(outcomes[0])
         assert (bench.measured.shed["late"], bench.engine.batches) == (1, [1])
@@ -144,7 +145,7 @@ def test_a_caller_that_went_away_costs_no_computing() -> None:
         await first
         assert await answer(stays) == doubled(4)
         assert bench.engine.batches == [1, 1]
-        await until(lambda: bench.measured.rows_in_flight == 0)
+        await until_on_loop(lambda: bench.measured.rows_in_flight == 0)
 
     run(test)
 
@@ -186,7 +187,7 @@ def test_closing_waits_for_a_batch_that_nobody_waits_for_any_more() -> None:
         closing = asyncio.create_task(bench.lane.close())
         running.cancel()
         waiting.cancel()
-        await until(lambda: bench.measured.rows_in_flight == 0)
+        await until_on_loop(lambda: bench.measured.rows_in_flight == 0)
         assert not closing.done()
         assert not bench.engine.closed
         bench.engine.go.set()
