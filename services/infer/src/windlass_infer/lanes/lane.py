@@ -84,11 +84,8 @@ class Lane:
         self._buckets: dict[Shape, Bucket] = {}
         self._main = self._new_bucket((), costs)
         self._closed = False
-        self._refused = (
-            -1,
-            -math.inf,
-            _too_busy(LEAST_RETRY_SECONDS),
-        )  # the turn, and the longest deadline that was refused in it
+        # The turn in which one was refused early last, the longest deadline that was refused in it, and what those are told.
+        self._refused = -1, -math.inf, _too_busy(LEAST_RETRY_SECONDS)
         self._progressed = asyncio.Event()  # a batch has ended, or a request has left
 
     @property
