@@ -4,14 +4,15 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
 from dataset_bench import PEOPLE, DatasetBench, Version, numbers
 
+from windlass_core.contracts import RUN_SPEC_VARIABLE, TERMINATION_LOG_VARIABLE, PreprocessRun, RunResult
 from windlass_core.errors import BadConfiguration, Stopped
 from windlass_core.registry import Registry
+from windlass_core.resources import DatasetSpec
 from windlass_core.store import Store
 from windlass_preprocess.database import Database
 from windlass_preprocess.limits import MIB, Limits
@@ -27,6 +28,22 @@ bench.prepare("store://raw/large.csv", split={"validation": 0.1, "test": 0.1})
 # Not ru_maxrss, which a process inherits from the one that started it.
 status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
 print(int(status["VmHWM"].split()[0]) // 1024)
+"""
+
+QUERY_RUN = """
+import sys
+from pathlib import Path
+from windlass_core.run import main_run
+from windlass_preprocess.database import Database
+from windlass_preprocess.limits import MIB, Limits
+
+def execute(_spec, context):
+    limits = Limits(memory_bytes=512 * MIB, threads=2)
+    told = lambda _percent: print("the query runs", flush=True)
+    with Database(Path(sys.argv[1]), limits, context.stop_requested, working=told) as database:
+        database.rows("SELECT count(*) FROM range(10000000) a, range(100000) b WHERE a.range * b.range % 7 = 1")
+
+sys.exit(main_run("test", execute, port=0))
 """
 
 
@@ -82,17 +99,19 @@ def test_a_long_query_tells_how_far_it_is(bench: DatasetBench, tmp_path: Path) -
     assert 0 <= told[0] <= 100
 
 
-def test_sigterm_interrupts_a_query_that_runs(bench: DatasetBench, tmp_path: Path) -> None:
-    before = signal.signal(signal.SIGTERM, lambda *_: bench.context.stop_requested.set())
-    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM))
-    try:
-        with Database(tmp_path, bench.limits, bench.context.stop_requested) as database:
-            timer.start()
-            with pytest.raises(Stopped):
-                database.rows("SELECT count(*) FROM range(10000000) a, range(100000) b WHERE a.range * b.range % 7 = 1")
-    finally:
-        # The signal ends the whole test run unless it is handled, so the handler stays until it cannot come any more.
-        timer.cancel()
-        if timer.is_alive():
-            timer.join()
-        signal.signal(signal.SIGTERM, before)
+def test_sigterm_ends_a_run_in_the_middle_of_a_query(tmp_path: Path) -> None:
+    """In a process of its own, as in a pod: the main thread is inside the query when the signal comes."""
+    run = PreprocessRun(
+        namespace="default", name="data", spec=DatasetSpec.model_validate({"source": {"uri": "store://raw/data.csv"}})
+    )
+    message, command = tmp_path / "message", [sys.executable, "-X", "faulthandler", "-c", QUERY_RUN, str(tmp_path)]
+    environment = {**os.environ, RUN_SPEC_VARIABLE: run.to_json_text(), TERMINATION_LOG_VARIABLE: str(message)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "the query runs\n"
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == Stopped.exit_code
+        finally:
+            process.kill()
+    assert RunResult.model_validate_json(message.read_bytes()).outcome == "Stopped"
