@@ -68,7 +68,8 @@ RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
  && rm -rf pyarrow/tests pyarrow/include pyarrow/src pyarrow/includes pyarrow/*.p[yx][xi] pyarrow/*flight* pyarrow/*s3* pyarrow/lib*.so.*.*.* \
  && find pyarrow -name 'lib*.so' ! -name 'lib.*' -delete \
  && find openvino/libs -name 'libopenvino_*_frontend.so*' ! -name '*_onnx_*' ! -name '*_ir_*' -delete
-ENV PATH=/opt/windlass/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
+# The fault handler: a crash in native code leaves the stack of every thread in the pod's log.
+ENV PATH=/opt/windlass/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PYTHONFAULTHANDLER=1 \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 USER 65532:65532
 ENTRYPOINT ["windlass-infer"]

@@ -65,7 +65,8 @@ RUN --mount=type=bind,from=tools,source=/tools,target=/tools --mount=type=bind,f
  && find openvino/libs -name 'libopenvino_*_frontend.so*' ! -name '*_onnx_*' ! -name '*_ir_*' -delete \
  && find . -name '*.pyi' -delete \
  && python3 /scripts/strip.py .
-ENV PATH=/opt/windlass/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+# The fault handler: a crash in native code leaves the stack of every thread in the pod's log.
+ENV PATH=/opt/windlass/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PYTHONFAULTHANDLER=1
 USER 65532:65532
 ENTRYPOINT ["windlass-infer"]
 ARG REVISION=unknown

@@ -58,7 +58,8 @@ RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
     /tools/bin/uv pip install --quiet --python /opt/windlass --link-mode copy --compile-bytecode --no-deps -r /opt/windlass/rest.txt \
  && cd /opt/windlass/lib/python3*/site-packages \
  && rm -rf numpy/tests numpy/*/tests pyarrow/tests pyarrow/include
-ENV PATH=/opt/windlass/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
+# The fault handler: a crash in native code leaves the stack of every thread in the pod's log.
+ENV PATH=/opt/windlass/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PYTHONFAULTHANDLER=1 \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 USER 65532:65532
 ENTRYPOINT ["windlass-train"]

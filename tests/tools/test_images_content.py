@@ -146,6 +146,12 @@ def test_an_image_runs_as_a_user_that_is_not_root_and_is_labelled(name: str) -> 
 
 
 @pytest.mark.parametrize("name", PYTHON)
+def test_a_crash_in_native_code_leaves_its_stack_in_the_log_of_an_image(name: str) -> None:
+    settings = re.findall(r"^ENV (PATH=\S+ HOME(?:.|\\\n)*)$", dockerfile(name), re.MULTILINE)
+    assert "PYTHONFAULTHANDLER=1" in settings[0].split()
+
+
+@pytest.mark.parametrize("name", PYTHON)
 def test_the_entry_point_of_an_image_is_a_script_of_a_package_in_it(name: str) -> None:
     copied = [REPOSITORY / path / "pyproject.toml" for path in image_content.copied(dockerfile(name))]
     projects = [tomllib.loads(path.read_text())["project"] for path in copied if path.is_file()]
