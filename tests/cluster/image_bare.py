@@ -5,6 +5,7 @@ Knows: in which order that goes, and what can be skipped. Must not know: how a D
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 import binaries
 import containerd
 import image_base
+import image_content
 import image_keep
 import image_process
 import image_registry
@@ -35,6 +37,10 @@ PULL_TIMEOUT_SECONDS = 600.0
 CLEAN_WAIT_SECONDS = 60.0
 TOOLS_STAGE = "tools"  # the first stage of every Dockerfile that installs Python packages
 TOOLS_NAME = f"localhost/windlass/{TOOLS_STAGE}:latest"
+# What images without torch stand on. Whether it has the result of a COPY, buildah finds only by copying: so the stage is built
+# once, by itself, and the builds of the images are told to take that.
+RUNTIME_STAGE = "runtime"
+RUNTIME_PARTS = ("scripts", "system", RUNTIME_STAGE)
 
 
 def arguments() -> dict[str, dict[str, str]]:
@@ -60,6 +66,10 @@ class Work:
     secrets: Mapping[str, Path]
     mounts: Mapping[Path, str]
 
+    def stages(self, image: Image) -> dict[str, str]:
+        """The stages of an image that were built before, as images."""
+        return {} if image.name in (*WITH_TORCH, "versitygw") else {RUNTIME_STAGE: runtime_name(image, self.context)}
+
     def log(self, name: str) -> Path:
         """Where buildah's output for an image is kept."""
         return self.layout.log(f"image-{name}")
@@ -72,6 +82,7 @@ class Work:
                 context=self.context,
                 tag=tag,
                 stage=stage,
+                stages={} if stage else self.stages(image),
                 arguments={**image.arguments, "REVISION": self.revision},
                 secrets=self.secrets,
                 mounts=self.mounts,
@@ -79,6 +90,15 @@ class Work:
             self.log(stage or image.name),
             progress,
         )
+
+
+def runtime_name(image: Image, context: Path) -> str:
+    """The name of what an image stands on, of the files in `context`; the same for all that have the same stages for it."""
+    text = image.dockerfile(context).read_text()
+    parts = [image_content.stage(text, name) for name in RUNTIME_PARTS]
+    files = [(context / path).read_text() for part in parts for path in image_content.copied(part)]
+    content = repr([image.arguments, parts, files]).encode()
+    return f"localhost/windlass/{RUNTIME_STAGE}:{hashlib.sha256(content).hexdigest()[: image_content.TAG_LENGTH]}"
 
 
 def build_and_push(images: Mapping[Reference, Image], context: Path, revision: str, layout: Layout) -> None:
@@ -96,8 +116,9 @@ def build_and_push(images: Mapping[Reference, Image], context: Path, revision: s
         try:
             with builder.scratch() as folder:
                 secrets = image_settings.write_secrets(folder)
-                _build_all(missing, Work(layout, builder, context, revision, secrets, image_settings.mounts()))
-            _forget_old(images, builder, layout)
+                work = Work(layout, builder, context, revision, secrets, image_settings.mounts())
+                _build_all(missing, work)
+            _forget_old(images, work)
         finally:
             builder.clean()
 
@@ -108,6 +129,10 @@ def _build_all(images: Mapping[Reference, Image], work: Work) -> None:
         image_base.make_base(work.builder, image_base.origin(), work.log("base"))
         with step("Images: the installer that they share") as progress:
             work.build(on_python[0], TOOLS_NAME, progress, TOOLS_STAGE)
+    for name, first in {name: image for image in on_python for name in work.stages(image).values()}.items():
+        if not work.builder.has(name):
+            with step("Images: what those without torch stand on") as progress:
+                work.build(first, name, progress, RUNTIME_STAGE)
     pool = ThreadPoolExecutor(AT_ONCE)
     try:
         for done in as_completed([pool.submit(_build_each, group, work) for group in _groups(images)]):
@@ -143,9 +168,10 @@ def _build_one(name: Reference, image: Image, work: Work) -> None:
         work.builder.push(str(name), work.log(f"{image.name}-push"), progress)
 
 
-def _forget_old(images: Mapping[Reference, Image], builder: Buildah, layout: Layout) -> None:
+def _forget_old(images: Mapping[Reference, Image], work: Work) -> None:
     """Keep the wanted images and the newest of those before them, in the builder's storage and in the registry."""
-    bases = {name for image in images.values() for name in image.arguments.values()}
+    builder = work.builder
+    bases = {name for image in images.values() for name in (*image.arguments.values(), *work.stages(image).values())}
     wanted = {*map(str, images), *bases}
     built = builder.names()
     old = set(image_keep.outdated(built, wanted))
@@ -161,7 +187,7 @@ def _forget_old(images: Mapping[Reference, Image], builder: Buildah, layout: Lay
         [image for name, image in stored.items() if name in kept],
     ):
         with step("Remove old images from the registry"):
-            registry.collect_garbage(layout)
+            registry.collect_garbage(work.layout)
 
 
 def _stored(repository: str) -> list[Reference]:

@@ -40,6 +40,7 @@ class Build:
     arguments: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, Path] = field(default_factory=dict)
     mounts: Mapping[Path, str] = field(default_factory=dict)
+    stages: Mapping[str, str] = field(default_factory=dict)  # names of images here that stand in for stages
     stage: str = ""
 
 
@@ -140,6 +141,7 @@ def build_arguments(build: Build) -> list[str]:
     options += [f"--build-arg={name}={value}" for name, value in build.arguments.items()]
     options += [f"--secret=id={name},src={path}" for name, path in build.secrets.items()]
     options += [f"--volume={source}:{target}" for source, target in build.mounts.items()]
+    options += [f"--build-context={stage}=container-image://{name}" for stage, name in build.stages.items()]
     return [*options, str(build.context)]
 
 

@@ -8,6 +8,7 @@ Knows: files. Must not know: builders, registries or clusters.
 from __future__ import annotations
 
 import hashlib
+import re
 import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -40,6 +41,16 @@ def copied(dockerfile: str) -> list[str]:
     joined = dockerfile.replace("\\\n", " ").splitlines()
     words = (shlex.split(line, comments=True) for line in joined if line.startswith("COPY "))
     return list(dict.fromkeys(path for line in words if not line[1].startswith("--from") for path in line[1:-1]))
+
+
+def stage(dockerfile: str, name: str) -> str:
+    """The lines of one stage of a Dockerfile.
+
+    >>> stage("ARG A\\nFROM ${A} AS one\\nRUN x\\nFROM one AS two\\nRUN y\\n", "one")
+    'FROM ${A} AS one\\nRUN x\\n'
+    """
+    found = re.search(rf"^FROM \S+ AS {name}\n.*?(?=^FROM |\Z)", dockerfile, re.MULTILINE | re.DOTALL)
+    return found.group() if found else ""
 
 
 def ignored_names(dockerignore: str) -> list[str]:

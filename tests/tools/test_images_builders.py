@@ -77,11 +77,13 @@ def test_buildah_sees_secrets_and_mounts_and_stops_at_a_stage() -> None:
         arguments={"BASE": "base:1"},
         secrets={"pip.conf": Path("/s/pip.conf")},
         mounts={Path("/cache/uv"): "/var/cache/uv"},
+        stages={"runtime": "localhost/runtime:1"},
         stage="tools",
     )
     assert image_buildah.build_arguments(build) == [
         "build", "--layers", "--force-rm", "--file", "/c/Dockerfile", "--tag", "localhost/tools:1", "--target=tools",
-        "--build-arg=BASE=base:1", "--secret=id=pip.conf,src=/s/pip.conf", "--volume=/cache/uv:/var/cache/uv", "/c",
+        "--build-arg=BASE=base:1", "--secret=id=pip.conf,src=/s/pip.conf", "--volume=/cache/uv:/var/cache/uv",
+        "--build-context=runtime=container-image://localhost/runtime:1", "/c",
     ]  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
+import image_bare
 import image_content
 import images
 import pytest
@@ -135,6 +136,20 @@ def test_images_share_the_stage_of_the_installer_word_for_word(name: str) -> Non
         return text[text.index("FROM ${BASE} AS tools") : text.index("ENV PATH")]
 
     assert stage(dockerfile(name)) == stage(dockerfile(PYTHON[0]))
+
+
+WITHOUT_TORCH = ("operator", "preprocess", "infer")
+
+
+def test_images_without_torch_stand_on_the_same_made_once(tmp_path: Path) -> None:
+    lean = [Image(name, {"BASE": "base:1"}) for name in WITHOUT_TORCH]
+    image_content.snapshot(REPOSITORY, lean, tmp_path)
+    [name] = {image_bare.runtime_name(image, tmp_path) for image in lean}
+    assert all("\nFROM runtime\n" in dockerfile(image.name) for image in lean)
+    script = tmp_path / "dockerfiles" / "runtime.py"
+    script.write_text(script.read_text() + "\n")
+    assert image_bare.runtime_name(lean[0], tmp_path) != name, "another script makes another"
+    assert image_bare.runtime_name(Image("infer", {"BASE": "base:2"}), tmp_path) != image_bare.runtime_name(lean[0], tmp_path)
 
 
 @pytest.mark.parametrize("name", images.NAMES)
