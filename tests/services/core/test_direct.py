@@ -12,7 +12,7 @@ from starlette.responses import Response
 from waiting import until
 
 from windlass_core import server as server_module
-from windlass_core.direct import DirectRequest, header, header_lines
+from windlass_core.direct import DirectRequest, header_lines
 from windlass_core.serving import BackgroundServer, create_app
 
 ECHO = "/echo"
@@ -30,7 +30,7 @@ class Application:
         self.app.post(ECHO)(self.asgi)
 
     def direct(self, request: DirectRequest) -> bool:
-        wish = header(request.headers, b"x-wish")
+        wish = request.head.fields.get(b"x-wish")
         if wish == b"raise":
             raise ValueError("a secret")
         if wish == b"decline":

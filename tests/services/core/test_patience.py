@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI
 
 from windlass_core import patience
-from windlass_core.patience import ANSWER_SECONDS, HEAD_SECONDS, Patience
+from windlass_core.patience import ANSWER_SECONDS, HEAD_SECONDS, KEEP_ALIVE_SECONDS, Patience
 from windlass_core.serving import BackgroundServer, create_app, json_response
 
 LOOPBACK = "127.0.0.1"
@@ -93,6 +93,28 @@ def test_a_kept_connection_without_a_request_stays_open(server: BackgroundServer
         ended(other, lambda _: b"")  # longer than a head may take, and a look at all connections
         connection.sendall(ask)
         assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_a_kept_connection_on_which_nobody_asks_again_is_closed(
+    server: BackgroundServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "KEEP_ALIVE_SECONDS", SHORT_SECONDS)
+    with connect(server) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK")
+        assert connection.recv(1) == b""
+
+
+def test_a_connection_is_idle_from_its_last_answer_to_its_next_request() -> None:
+    known, late = Patience(0.0), 2 * KEEP_ALIVE_SECONDS
+    assert not known.idle_for_long(late), "nothing was asked yet; that is bounded as a head"
+    for end in (known.request_ended, lambda: known.data_came(late)):
+        known.answered()
+        assert not known.idle_for_long(late), "the first look notes the time"
+        assert not known.idle_for_long(late + KEEP_ALIVE_SECONDS)
+        assert known.idle_for_long(late + KEEP_ALIVE_SECONDS + 0.1)
+        end()
+        assert not known.idle_for_long(2 * late), "something is asked"
 
 
 def test_an_answer_that_nobody_reads_is_given_up(server: BackgroundServer) -> None:

@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from windlass_core.heads import Head, KnownHeads
 from windlass_core.log import request_id as current_request_id
 from windlass_core.patience import Patience
 from windlass_core.requests import IN_FLIGHT, identify, observe
@@ -38,8 +39,7 @@ class DirectRequest:
     """One request on the short way. Used on the event loop only.
 
     Attributes:
-        path: without a query, as it was sent.
-        headers: names in lower case.
+        head: of the request; its path is without a query.
         body: all of it.
         id: of the request, the caller's own or ours; it is in the answer already.
         received: when it was read, in seconds of `time.perf_counter`.
@@ -48,16 +48,14 @@ class DirectRequest:
 
     # The last four are what uvicorn's protocol asks of the cycle in the place of which this stands.
     __slots__ = (
-        "_protocol", "body", "disconnected", "headers", "id", "keep_alive", "message_event", "path", "received",
-        "response_complete",
+        "_protocol", "body", "disconnected", "head", "id", "keep_alive", "message_event", "received", "response_complete",
     )  # fmt: skip
 
-    def __init__(self, protocol: DirectProtocol, headers: list[tuple[bytes, bytes]], body: bytes, *, keep_alive: bool) -> None:
+    def __init__(self, protocol: DirectProtocol, head: Head, body: bytes, *, keep_alive: bool) -> None:
         self._protocol = protocol
-        self.path: str = protocol.url.decode("ascii")
-        self.headers = headers
+        self.head = head
         self.body = body
-        self.id = ""
+        self.id = identify(head.fields)
         self.received = time.perf_counter()
         self.disconnected = False
         self.keep_alive = keep_alive
@@ -66,7 +64,7 @@ class DirectRequest:
 
     def arrived(self) -> float:
         """When it came to this machine, in seconds of `time.perf_counter`: before `received` where the event loop was busy."""
-        return min(time.perf_counter() - unread_seconds(self._protocol.transport), self.received)
+        return min(time.perf_counter() - unread_seconds(self._protocol.descriptor()), self.received)
 
     def reply(self, status: int, headers: bytes, body: bytes) -> None:
         """Answer; the first answer counts, and one to a client that went away is dropped.
@@ -92,14 +90,16 @@ class Direct:
     Attributes:
         failed: called where the exception that a handler raised is current; gives status, header lines and body.
         handlers: by raw path, without a query. May change while the server runs.
+        heads: that came before.
     """
 
     failed: Callable[[DirectRequest], tuple[int, bytes, bytes]]
     handlers: dict[bytes, DirectHandler] = field(default_factory=dict)
+    heads: KnownHeads = field(default_factory=KnownHeads)
 
 
 def _no_handler(request: DirectRequest) -> tuple[int, bytes, bytes]:
-    raise AssertionError(f"{request.path} has no handler")
+    raise AssertionError(f"{request.head.path} has no handler")
 
 
 _NONE = Direct(failed=_no_handler)
@@ -137,15 +137,37 @@ class DirectProtocol(HttpToolsProtocol):
         # Unanswered; not always the cycle, which is the newest request, and one behind it may have been read already.
         self._in_flight: DirectRequest | None = None
         self._whole = b""
+        self._read = b""  # what is being read, where it begins with a request
         self._keep_alive = True
         self.patience = Patience(time.monotonic())
 
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+        """Of what uvicorn asks, and the descriptor."""
+        super().connection_made(transport)
+        self.descriptor: Callable[[], int] = transport.get_extra_info("socket").fileno
+
     def data_received(self, data: bytes) -> None:
         """All of one read goes to the parser; a candidate that is not whole by then is no candidate."""
+        begins = not self.patience.in_middle
+        if begins and self._handle_known(data):
+            return
         self.patience.data_came(time.monotonic())
+        self._read = data if begins else b""
         super().data_received(data)
+        self._read = b""
         if self._handler is not None:
             self._start_late()
+
+    def _handle_known(self, data: bytes) -> bool:
+        """Take a whole request past the parser, when its head has come before."""
+        if (known := self._direct.heads.find(data)) is None or not self._is_free():
+            return False
+        head, body = known
+        handler = self._direct.handlers.get(head.url)
+        if handler is None:
+            return False
+        self.patience.request_ended()
+        return self._handle(handler, head, body, keep_alive=True)
 
     def on_message_begin(self) -> None:
         """A request begins. What only the ASGI way needs is made when it is taken."""
@@ -161,8 +183,7 @@ class DirectProtocol(HttpToolsProtocol):
             handler is None
             or self.parser.get_method() != b"POST"
             or self.parser.get_http_version() != "1.1"
-            or self.flow.write_paused
-            or (self.cycle is not None and not self.cycle.response_complete)
+            or not self._is_free()
             or any(name in _UNUSUAL for name, _value in self.headers)
         ):
             self._take_asgi_way()
@@ -184,8 +205,12 @@ class DirectProtocol(HttpToolsProtocol):
         handler = self._handler
         if handler is None:
             super().on_message_complete()
-        elif self._handle(handler):
+            return
+        head = Head.of(self.url, self.headers)
+        if self._handle(handler, head, self._whole, keep_alive=self._keep_alive):
             self._handler = None
+            if self._keep_alive:
+                self._direct.heads.learn(self._read, head, self._whole)
         else:
             self._start_late()
             super().on_message_complete()
@@ -234,11 +259,24 @@ class DirectProtocol(HttpToolsProtocol):
         _ended(request, status)
         self.on_response_complete()
 
-    def _handle(self, handler: DirectHandler) -> bool:
-        request = DirectRequest(self, self.headers, self._whole, keep_alive=self._keep_alive)
+    def on_response_complete(self) -> None:
+        """As uvicorn has it, but without a timer for each answer: all connections are looked at once a second."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self.patience.answered()
+
+    def _is_free(self) -> bool:
+        return not self.flow.write_paused and (self.cycle is None or self.cycle.response_complete)
+
+    def _handle(self, handler: DirectHandler, head: Head, body: bytes, *, keep_alive: bool) -> bool:
+        request = DirectRequest(self, head, body, keep_alive=keep_alive)
         before, self.cycle = self.cycle, request  # type: ignore[assignment]  # has what the protocol asks of a cycle
         self._in_flight = request
-        request.id = identify(self.headers)
         token = current_request_id.set(request.id)
         IN_FLIGHT.count += 1
         try:
@@ -270,7 +308,7 @@ class DirectProtocol(HttpToolsProtocol):
 
 def _ended(request: DirectRequest, status: int | None) -> None:
     IN_FLIGHT.count -= 1
-    observe("POST", request.path, request.path, status, time.perf_counter() - request.received)
+    observe("POST", request.head.path, request.head.path, status, time.perf_counter() - request.received)
 
 
 class _DefaultHeaders:
@@ -297,14 +335,6 @@ def _unread_bytes(transport: Transport) -> int:
     count = array("i", [0])
     fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.FIONREAD, count)
     return count[0]
-
-
-def header(headers: list[tuple[bytes, bytes]], name: bytes) -> bytes | None:
-    """The first value of a header; `name` in lower case."""
-    for key, value in headers:
-        if key == name:
-            return value
-    return None
 
 
 def header_lines(headers: Mapping[str, str]) -> bytes:

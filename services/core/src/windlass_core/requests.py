@@ -8,7 +8,7 @@ import itertools
 import logging
 import os
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 
 from prometheus_client import Gauge, Histogram
@@ -75,18 +75,16 @@ class InFlight:
 IN_FLIGHT = InFlight()
 
 
-def identify(headers: Iterable[tuple[bytes, bytes]]) -> str:
+def identify(headers: Mapping[bytes, bytes]) -> str:
     """The id of a request: the caller's own where it is usable, else a new one.
 
     Args:
         headers: names in lower case.
     """
-    for name, value in headers:
-        if name == _ID_HEADER:
-            given = value.decode("latin-1")
-            if 0 < len(given) <= REQUEST_ID_MAX_LENGTH and all("!" <= character <= "~" for character in given):
-                return given
-            break
+    if value := headers.get(_ID_HEADER):
+        given = value.decode("latin-1")
+        if len(given) <= REQUEST_ID_MAX_LENGTH and all("!" <= character <= "~" for character in given):
+            return given
     return f"{_PROCESS_WORD}{next(_numbers):016x}"
 
 

@@ -29,9 +29,6 @@ from windlass_core.processes.crew import Crew, WorkerCrew
 
 # Of a server beside a run: the run is over, and nobody waits for more than one small answer.
 BACKGROUND_DRAIN_SECONDS = 1
-# Longer than the 60 s after which most clients and proxies drop an idle connection, so that they and not we close it:
-# a connection closed by the server while a request is on its way is a failed request.
-KEEP_ALIVE_SECONDS = 75
 # A lifespan that opens what it needs takes seconds; one that takes longer hangs.
 START_SECONDS = 120.0
 # Objects made and not freed after which the collector looks at the young ones; with Python's 700 it looks every 50 requests.
@@ -137,7 +134,6 @@ class _Server(uvicorn.Server):
             access_log=False,  # RequestMiddleware logs with the request id
             server_header=False,
             backlog=BACKLOG,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=drain,
         )
         super().__init__(config)

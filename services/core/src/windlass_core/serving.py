@@ -146,7 +146,7 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        id_ = identify(scope["headers"])
+        id_ = identify(dict(scope["headers"]))
         token = current_request_id.set(id_)
         reply = _Reply(send, id_)
         started = time.perf_counter()
@@ -213,7 +213,7 @@ def _too_large(limit: int) -> HTTPException:
 
 
 def _failed_direct(request: DirectRequest) -> tuple[int, bytes, bytes]:
-    _log.exception("unexpected error", extra={"method": "POST", "path": request.path})
+    _log.exception("unexpected error", extra={"method": "POST", "path": request.head.path})
     answer = _problem(
         HTTPStatus.INTERNAL_SERVER_ERROR, detail=_INTERNAL_ERROR_SENTENCE, reason="InternalError", request_id=request.id
     )

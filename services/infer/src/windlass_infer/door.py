@@ -86,7 +86,7 @@ class Door:
 
     async def _answer(self, route: Route, serving: Serving, scope: Scope, receive: Receive, received: float) -> Encoded:
         headers = dict(scope["headers"])
-        early = early_terms(headers, lambda: received, self._service.spec.slo_p99_seconds)
+        early = early_terms(headers, received, self._service.spec.slo_p99_seconds)
         serving.lane.refuse_early(early.deadline, received)
         with self._intake.enter(serving.measurements.shed) as slot:
             body = await slot.read(scope, receive)

@@ -17,7 +17,7 @@ from windlass_core.errors import WindlassError
 from windlass_core.serving import json_response, problem_response
 from windlass_infer.bodies.media import Headers
 from windlass_infer.errors import BadRequest, MethodNotAllowed, Overloaded
-from windlass_infer.lanes.terms import WHENEVER, Terms
+from windlass_infer.lanes.terms import Terms
 from windlass_infer.questions import Question, Read, read_infer, read_predict
 from windlass_infer.scheduling.queue import Priority
 from windlass_infer.serving import Serving, version_headers
@@ -60,17 +60,25 @@ def route_of_version(name: str, version: int) -> Route:
     return Route(f"/v2/models/{name}/versions/{version}/infer", name, str(version), read_infer, refuse_v2)
 
 
-def early_terms(headers: Headers, arrived: Callable[[], float], slo_seconds: float | None) -> Terms:
+def own_seconds(headers: Headers) -> float | None:
+    """The time that the caller names in the head of a request, if any. Raises BadRequest for a time that is none.
+
+    Args:
+        headers: names in lower case.
+    """
+    given = headers.get(_REQUEST_TIMEOUT_KEY)
+    return None if given is None else _seconds(given)
+
+
+def early_terms(headers: Headers, received: float, slo_seconds: float | None) -> Terms:
     """The terms as far as the head of a request tells. Raises BadRequest for a time that is none.
 
     Args:
         headers: names in lower case.
-        arrived: says when the request came, in seconds of `time.perf_counter`; asked only where there is a deadline.
+        received: in seconds of `time.perf_counter`.
         slo_seconds: the server's own bound.
     """
-    given = headers.get(_REQUEST_TIMEOUT_KEY)
-    own = None if given is None else _seconds(given)
-    return WHENEVER if own is None and slo_seconds is None else deadline_terms(arrived(), own, slo_seconds)
+    return deadline_terms(received, own_seconds(headers), slo_seconds)
 
 
 def deadline_terms(received: float, own_seconds: float | None, slo_seconds: float | None) -> Terms:

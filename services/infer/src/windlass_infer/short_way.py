@@ -7,17 +7,19 @@ would stop the others. Runs on the event loop only; answers come when the lane h
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from starlette.responses import Response
 
 from windlass_core.direct import DirectRequest, header_lines
-from windlass_infer.bodies.choice import takes_long
+from windlass_core.heads import Head
+from windlass_infer.bodies.choice import LARGE_BODY_BYTES, takes_long
 from windlass_infer.bodies.compression import COMPRESS_FROM_BYTES, compressed
-from windlass_infer.errors import Overloaded
-from windlass_infer.exchange import Route, early_terms, refusal, refuse_v2, terms_of
+from windlass_infer.errors import BadRequest, Overloaded
+from windlass_infer.exchange import Route, deadline_terms, own_seconds, refusal, refuse_v2, terms_of
 from windlass_infer.intake import Intake, Slot
 from windlass_infer.lanes.computing import Outcome
-from windlass_infer.lanes.terms import Terms
+from windlass_infer.lanes.terms import WHENEVER, Terms
 from windlass_infer.protocol import Encoded
 from windlass_infer.questions import Question
 from windlass_infer.service import Service
@@ -28,6 +30,31 @@ from windlass_infer.tracing import TRACE_RESPONSE_HEADER, Trace, Tracing
 MAX_KEPT_REFUSALS = 256
 # What the server adds to every answer by itself.
 _ADDED_BY_SERVER = frozenset({"content-length", "date", "x-request-id"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Note:
+    """What is read in a head, once for all requests that begin with it.
+
+    Attributes:
+        long: bodies behind it take long to read.
+        own_seconds: the time that the caller names.
+        wrong: why that is none.
+    """
+
+    long: bool
+    own_seconds: float | None = None
+    wrong: BadRequest | None = None
+
+
+def _noted(head: Head) -> _Note:
+    long = takes_long(b"", head.fields)
+    try:
+        note = _Note(long, own_seconds(head.fields))
+    except BadRequest as error:
+        note = _Note(long, wrong=error)
+    head.note = note
+    return note
 
 
 class ShortWay:
@@ -44,19 +71,24 @@ class ShortWay:
 
     def handle(self, route: Route, request: DirectRequest) -> bool:
         """Take a request; False when it should take the long way."""
-        headers = dict(request.headers)
-        if takes_long(request.body, headers):
+        note: _Note = request.head.note or _noted(request.head)
+        if note.long or len(request.body) > LARGE_BODY_BYTES:
             return False
+        headers = request.head.fields
         exchange = _Exchange(self, route, request, self._tracing.begin(headers, route.path))
         try:
             exchange.serving = serving = self._service.lookup(route.name, route.version)
-            early = early_terms(headers, request.arrived, self._service.spec.slo_p99_seconds)
-            if refused := serving.lane.early_refusal(early.deadline, request.received):
+            if note.wrong:
+                raise note.wrong
+            terms = WHENEVER
+            if note.own_seconds is not None or self._service.spec.slo_p99_seconds is not None:
+                terms = deadline_terms(request.arrived(), note.own_seconds, self._service.spec.slo_p99_seconds)
+            if refused := serving.lane.early_refusal(terms.deadline, request.received):
                 self._refuse_soon(exchange, refused)
                 return True
             exchange.slot = slot = self._intake.enter(serving.measurements.shed)
             slot.hold(len(request.body))
-            exchange.ask(serving, route.read(serving.predictor, request.body, headers), early)
+            exchange.ask(serving, route.read(serving.predictor, request.body, headers), terms)
         except Exception as error:  # noqa: BLE001  # whatever it is, the caller is answered
             exchange.refuse(error)
         return True

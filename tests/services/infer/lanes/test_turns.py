@@ -1,5 +1,6 @@
 """What the event loop does before an answer is foretold from the turn before; who has no time for it is refused."""
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -74,9 +75,10 @@ def test_nothing_is_ahead_of_what_comes_alone() -> None:
 
 def test_a_lane_refuses_what_its_loop_has_no_time_to_answer_though_its_engine_is_idle() -> None:
     async def test(bench: Bench) -> None:
+        answers = [await bench.occupy()]  # so that what comes now waits
         now = time.perf_counter()
         bench.runners.turns.answered(1, 1e4)
-        first = bench.ask(1)
+        answers.append(bench.ask(1))
         for refused in (lambda: bench.ask(2, deadline=now + 60), lambda: bench.lane.refuse_early(now + 60, now)):
             with pytest.raises(Overloaded, match="must be there in"):
                 refused()
@@ -87,7 +89,28 @@ def test_a_lane_refuses_what_its_loop_has_no_time_to_answer_though_its_engine_is
         assert bench.lane.early_refusal(now + 1e5, now) is None, "another has the time"
         assert bench.measured.shed["deadline"] == 4
         bench.engine.go.set()
-        await first
+        for answer in answers:
+            await answer
         assert bench.lane.early_refusal(now + 60, now) is None, "nothing waits that would be answered before"
+
+    run(test)
+
+
+def test_one_row_that_was_let_in_before_its_body_was_read_is_not_judged_again() -> None:
+    async def test(bench: Bench) -> None:
+        answers = [await bench.occupy()]
+        now = time.perf_counter()
+        assert bench.lane.early_refusal(now + 60, now) is None
+        bench.runners.turns.answered(1, 1e4)
+        answers += [bench.ask(1), bench.ask(1, deadline=now + 60)]
+        for other in (lambda: bench.ask(1, 2, deadline=now + 60), lambda: bench.ask(1, deadline=now + 59)):
+            with pytest.raises(Overloaded, match="must be there in"):
+                other()
+        await asyncio.sleep(0)  # the end of this turn
+        with pytest.raises(Overloaded, match="must be there in"):
+            bench.ask(1, deadline=now + 60)
+        bench.engine.go.set()
+        for answer in answers:
+            await answer
 
     run(test)

@@ -84,8 +84,10 @@ class Lane:
         self._buckets: dict[Shape, Bucket] = {}
         self._main = self._new_bucket((), costs)
         self._closed = False
-        # The turn in which one was refused early last, the longest deadline that was refused in it, and what those are told.
+        # The turn in which one was refused early last, when one read then would have been answered, and what those are told.
         self._refused = -1, -math.inf, _too_busy(LEAST_RETRY_SECONDS)
+        # The one that was let in early last: its turn and its deadline.
+        self._admitted = -1, math.inf
         self._progressed = asyncio.Event()  # a batch has ended, or a request has left
 
     @property
@@ -111,16 +113,17 @@ class Lane:
         turns.read(now)
         if self._full or self._closed or deadline is None:
             return self._refusal(self._main, 1, deadline, Priority.INTERACTIVE, now)
-        turn, refused_deadline, refused = self._refused
-        if turn == turns.number and deadline <= refused_deadline:
-            # All that one turn reads is answered after it, and this one has no more time than one that had too little.
+        turn, answered, refused = self._refused
+        if turn == turns.number and deadline <= answered:
+            # All that one turn reads is answered after it: this one no sooner than the one that was refused.
             self._measurements.shed["deadline"] += 1
         else:
             found = self._not_in_time(self._main, 1, deadline, Priority.INTERACTIVE, now)
             if found is None:
+                self._admitted = turns.number, deadline
                 return None
             refused = _too_busy(found.retry_after)
-            self._refused = turns.number, deadline, refused
+            self._refused = turns.number, now + found.seconds, refused
         self._runners.load.offer(1, costs.seconds_per_row, costs.seconds_per_batch, self._max_batch_rows, now)
         return refused
 
@@ -185,7 +188,9 @@ class Lane:
             wait = max(LEAST_RETRY_SECONDS, math.ceil(bucket.runner.backlog_seconds(now)))
             waiting = self._measurements.rows_in_flight
             return Overloaded(f"{waiting} rows wait already; try again in {wait} s", retry_after=wait)
-        found = None if deadline is None else self._not_in_time(bucket, rows, deadline, priority, now)
+        # One row that was let in a moment ago, before its body was read, is not judged again.
+        admitted = rows == 1 and self._admitted == (self._runners.turns.number, deadline)
+        found = None if deadline is None or admitted else self._not_in_time(bucket, rows, deadline, priority, now)
         if found is None or deadline is None:
             return None
         takes, given = f"{found.seconds:.3g} s", f"{max(deadline - now, 0.0):.3g} s"
