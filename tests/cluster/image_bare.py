@@ -5,7 +5,6 @@ Knows: in which order that goes, and what can be skipped. Must not know: how a D
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -35,12 +34,9 @@ AT_ONCE = 2  # one build waits for the disk while another computes
 WITH_TORCH = ("train", "infer-torch")
 PULL_TIMEOUT_SECONDS = 600.0
 CLEAN_WAIT_SECONDS = 60.0
-TOOLS_STAGE = "tools"  # the first stage of every Dockerfile that installs Python packages
-TOOLS_NAME = f"localhost/windlass/{TOOLS_STAGE}:latest"
-# What images without torch stand on. Whether it has the result of a COPY, buildah finds only by copying: so the stage is built
-# once, by itself, and the builds of the images are told to take that.
-RUNTIME_STAGE = "runtime"
-RUNTIME_PARTS = ("scripts", "system", RUNTIME_STAGE)
+# Stages that have none of our code. Whether it has the result of a COPY, buildah finds only by copying, a quarter of a second
+# each: so these are built by themselves, and the builds of images are told to take them as they are.
+STAGES = ("tools", "requirements", "scripts", "runtime")
 
 
 def arguments() -> dict[str, dict[str, str]]:
@@ -67,22 +63,23 @@ class Work:
     mounts: Mapping[Path, str]
 
     def stages(self, image: Image) -> dict[str, str]:
-        """The stages of an image that were built before, as images."""
-        return {} if image.name in (*WITH_TORCH, "versitygw") else {RUNTIME_STAGE: runtime_name(image, self.context)}
+        """The stages of an image that are built by themselves, and the names of these."""
+        contents = {stage: image_content.stage_content(image, self.context, stage) for stage in STAGES}
+        return {stage: f"localhost/windlass/{stage}:{content}" for stage, content in contents.items() if content}
 
     def log(self, name: str) -> Path:
         """Where buildah's output for an image is kept."""
         return self.layout.log(f"image-{name}")
 
     def build(self, image: Image, tag: str, progress: Progress, stage: str = "") -> None:
-        """Build an image, or only up to one of its stages."""
+        """Build an image, or one of its stages alone."""
         self.builder.build(
             Build(
                 dockerfile=image.dockerfile(self.context),
                 context=self.context,
                 tag=tag,
                 stage=stage,
-                stages={} if stage else self.stages(image),
+                stages=_before(self.stages(image), stage),
                 arguments={**image.arguments, "REVISION": self.revision},
                 secrets=self.secrets,
                 mounts=self.mounts,
@@ -90,15 +87,6 @@ class Work:
             self.log(stage or image.name),
             progress,
         )
-
-
-def runtime_name(image: Image, context: Path) -> str:
-    """The name of what an image stands on, of the files in `context`; the same for all that have the same stages for it."""
-    text = image.dockerfile(context).read_text()
-    parts = [image_content.stage(text, name) for name in RUNTIME_PARTS]
-    files = [(context / path).read_text() for part in parts for path in image_content.copied(part)]
-    content = repr([image.arguments, parts, files]).encode()
-    return f"localhost/windlass/{RUNTIME_STAGE}:{hashlib.sha256(content).hexdigest()[: image_content.TAG_LENGTH]}"
 
 
 def build_and_push(images: Mapping[Reference, Image], context: Path, revision: str, layout: Layout) -> None:
@@ -127,12 +115,7 @@ def _build_all(images: Mapping[Reference, Image], work: Work) -> None:
     on_python = [image for image in images.values() if "BASE" in image.arguments]
     if on_python:
         image_base.make_base(work.builder, image_base.origin(), work.log("base"))
-        with step("Images: the installer that they share") as progress:
-            work.build(on_python[0], TOOLS_NAME, progress, TOOLS_STAGE)
-    for name, first in {name: image for image in on_python for name in work.stages(image).values()}.items():
-        if not work.builder.has(name):
-            with step("Images: what those without torch stand on") as progress:
-                work.build(first, name, progress, RUNTIME_STAGE)
+        _build_stages(on_python, work)
     pool = ThreadPoolExecutor(AT_ONCE)
     try:
         for done in as_completed([pool.submit(_build_each, group, work) for group in _groups(images)]):
@@ -143,6 +126,20 @@ def _build_all(images: Mapping[Reference, Image], work: Work) -> None:
         raise
     finally:
         pool.shutdown()
+
+
+def _build_stages(images: Collection[Image], work: Work) -> None:
+    there = set(work.builder.names())
+    wanted = {name: (image, stage) for image in images for stage, name in work.stages(image).items() if name not in there}
+    for name, (image, stage) in wanted.items():
+        with step(f"Images: stage {stage}, first of {image.name}") as progress:
+            work.build(image, name, progress, stage)
+
+
+def _before(stages: Mapping[str, str], stage: str) -> dict[str, str]:
+    """Of stages in their order, those before one; all, when that is empty."""
+    names = list(stages)
+    return {name: stages[name] for name in names[: names.index(stage)]} if stage else dict(stages)
 
 
 def _groups(images: Mapping[Reference, Image]) -> list[dict[Reference, Image]]:

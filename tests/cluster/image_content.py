@@ -53,6 +53,26 @@ def stage(dockerfile: str, name: str) -> str:
     return found.group() if found else ""
 
 
+def stage_content(image: Image, context: Path, name: str) -> str | None:
+    """A hash of all that a stage of an image is made of, the stages that it names among it; None when it has no such stage.
+
+    `context` is a folder made by `snapshot`.
+    """
+    texts = _with_those_named(image.dockerfile(context).read_text(), name)
+    if not texts:
+        return None
+    content = hashlib.sha256(repr(texts).encode())
+    for part in _described(image.arguments, [context / path for text in texts for path in copied(text)], context):
+        content.update(hashlib.sha256(part).digest())
+    return content.hexdigest()[:TAG_LENGTH]
+
+
+def _with_those_named(dockerfile: str, name: str) -> list[str]:
+    text = stage(dockerfile, name)
+    named = re.findall(r"(?:^FROM |\bfrom=)([\w-]+)", text)
+    return [text, *(part for other in named for part in _with_those_named(dockerfile, other))] if text else []
+
+
 def ignored_names(dockerignore: str) -> list[str]:
     """The patterns of `.dockerignore` that hold for a name in any folder."""
     return [line.removeprefix("**/") for line in dockerignore.splitlines() if line.startswith("**/")]

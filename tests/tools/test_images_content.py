@@ -144,12 +144,42 @@ WITHOUT_TORCH = ("operator", "preprocess", "infer")
 def test_images_without_torch_stand_on_the_same_made_once(tmp_path: Path) -> None:
     lean = [Image(name, {"BASE": "base:1"}) for name in WITHOUT_TORCH]
     image_content.snapshot(REPOSITORY, lean, tmp_path)
-    [name] = {image_bare.runtime_name(image, tmp_path) for image in lean}
     assert all("\nFROM runtime\n" in dockerfile(image.name) for image in lean)
-    script = tmp_path / "dockerfiles" / "runtime.py"
-    script.write_text(script.read_text() + "\n")
-    assert image_bare.runtime_name(lean[0], tmp_path) != name, "another script makes another"
-    assert image_bare.runtime_name(Image("infer", {"BASE": "base:2"}), tmp_path) != image_bare.runtime_name(lean[0], tmp_path)
+    assert len({image_content.stage_content(image, tmp_path, "runtime") for image in lean}) == 1
+
+
+@pytest.mark.parametrize(
+    ("stage", "path", "another"),
+    [
+        pytest.param("runtime", "dockerfiles/runtime.py", True, id="what is copied into a stage that it mounts"),
+        pytest.param("requirements", "services/infer/pyproject.toml", True, id="what is copied into it"),
+        pytest.param("requirements", "dockerfiles/runtime.py", False, id="what only another stage copies"),
+        pytest.param("requirements", "services/infer/src/windlass_infer/__main__.py", False, id="our code"),
+    ],
+)
+def test_a_stage_is_another_by(stage: str, path: str, another: bool, tmp_path: Path) -> None:
+    image = Image("infer", {"BASE": "base:1"})
+    image_content.snapshot(REPOSITORY, [image], tmp_path)
+    before = image_content.stage_content(image, tmp_path, stage)
+    assert before is not None
+    with (tmp_path / path).open("a") as file:
+        file.write("\n")
+    assert (image_content.stage_content(image, tmp_path, stage) != before) is another
+    assert image_content.stage_content(Image("infer", {"BASE": "base:2"}), tmp_path, stage) != before
+
+
+def test_stages_that_are_built_by_themselves_have_none_of_our_code() -> None:
+    for name in PYTHON:
+        text = dockerfile(name)
+        files = [path for stage in image_bare.STAGES for path in image_content.copied(image_content.stage(text, stage))]
+        assert files
+        assert not [path for path in files if (REPOSITORY / path).is_dir()]
+
+
+def test_a_stage_that_an_image_does_not_have_has_no_content(tmp_path: Path) -> None:
+    image = Image("train")
+    image_content.snapshot(REPOSITORY, [image], tmp_path)
+    assert image_content.stage_content(image, tmp_path, "runtime") is None
 
 
 @pytest.mark.parametrize("name", images.NAMES)
