@@ -150,7 +150,7 @@ def test_a_request_behind_one_that_waits_is_answered_after_it(application: Appli
 
 
 def reply_from_outside(request: DirectRequest, body: bytes) -> None:
-    request._protocol.loop.call_soon_threadsafe(request.reply, 200, b"", body)
+    request._connection.loop.call_soon_threadsafe(request.reply, 200, b"", body)
 
 
 def read_one(stream: Any) -> bytes:
@@ -180,7 +180,7 @@ def test_a_connection_cut_with_a_request_behind_another_fails_neither_the_answer
         slow.sendall(post(b"first", "X-Wish: wait") + post(b"second"))
         until(lambda: len(application.waiting) == 1)
         request = application.waiting.pop()
-        request._protocol.loop.call_soon_threadsafe(request._protocol.transport.abort)  # as a client is that takes nothing
+        request._connection.loop.call_soon_threadsafe(request._connection.transport.abort)  # as a client is that takes nothing
         until(lambda: request.disconnected)
     reply_from_outside(request, b"late")
     until(lambda: request.response_complete)
@@ -237,9 +237,9 @@ def test_a_request_that_waits_to_be_read_when_the_server_leaves_is_answered(
 
     def leave() -> None:
         until(lambda: unread(connection.getsockname()[1]) > 0)
-        request._protocol.shutdown()
+        request._connection.shutdown()
 
-    request._protocol.loop.call_soon_threadsafe(leave)
+    request._connection.loop.call_soon_threadsafe(leave)
     connection.sendall(post(b"second"))
     assert answer(connection)[2] == b"second"
 

@@ -1,10 +1,11 @@
 """Data that waits in the kernel is known to have waited, and never longer than it has."""
 
 import asyncio
+import os
 import socket
 import time
 
-from windlass_core.waiting import TICK_SECONDS, unread_seconds
+from windlass_core.waiting import TICK_SECONDS, Borrowed, borrowed, unread_seconds
 
 DEADLINE_SECONDS = 10.0
 # Several ticks of any kernel.
@@ -27,11 +28,6 @@ class Ends(asyncio.Protocol):
         self.made.set_result(transport)
 
 
-def descriptor(transport: asyncio.Transport) -> int:
-    number: int = transport.get_extra_info("socket").fileno()
-    return number
-
-
 def test_the_age_of_data_grows_until_more_comes_and_is_never_too_high() -> None:
     async def test() -> None:
         loop = asyncio.get_running_loop()
@@ -39,18 +35,22 @@ def test_the_age_of_data_grows_until_more_comes_and_is_never_too_high() -> None:
         server = await loop.create_server(lambda: protocol, "127.0.0.1", 0)
         with socket.create_connection(server.sockets[0].getsockname(), timeout=DEADLINE_SECONDS) as client:
             transport = await protocol.made
+            connection = borrowed(transport)
+            assert connection is not None
             for _ in range(3):
                 began = time.perf_counter()
                 client.sendall(b"x")
-                while (age := unread_seconds(descriptor(transport))) < LONG_SECONDS:
+                while (age := unread_seconds(connection)) < LONG_SECONDS:
                     passed = time.perf_counter() - began
                     assert age <= passed
                     assert passed < DEADLINE_SECONDS
+            descriptor = connection.fileno()
+            del connection
+            assert os.fstat(descriptor), "what was borrowed is not closed"
             transport.abort()
             await protocol.lost
         server.close()
         await server.wait_closed()
-        assert unread_seconds(descriptor(transport)) == 0.0, "a closed connection is asked too, when its answer comes late"
 
     asyncio.run(test())
 
@@ -62,11 +62,16 @@ def test_what_is_no_tcp_has_not_waited() -> None:
             protocol = Ends()
             await asyncio.get_running_loop().connect_accepted_socket(lambda: protocol, ours)
             transport = await protocol.made
-            theirs.sendall(b"x")
-            assert unread_seconds(descriptor(transport)) == 0.0
+            assert borrowed(transport) is None
             transport.abort()
 
     asyncio.run(test())
+
+
+def test_of_a_broken_connection_nothing_is_known() -> None:
+    with socket.socket() as closed:
+        connection = Borrowed(closed.family, closed.type, closed.proto, closed.fileno())
+    assert unread_seconds(connection) == 0.0
 
 
 def test_a_tick_of_the_kernel_is_known() -> None:

@@ -5,104 +5,32 @@ A request goes the short way when its path has a handler, it is a POST, nothing 
 read. Every other one (a slow, chunked or large body, `Expect`, an answer still on its way on the same connection) goes through
 the ASGI application, which must be able to answer the same paths: the short way is a matter of speed alone.
 
-Knows HTTP/1.1 as uvicorn and httptools have it, and no application.
+This is what an application sees of it; `direct_protocol.py` is what a connection does. Knows no parser.
 """
 
 from __future__ import annotations
 
-import fcntl
-import termios
 import time
-from array import array
-from asyncio import Transport
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
-
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from typing import Any, Protocol
 
 from windlass_core.heads import Head, KnownHeads
-from windlass_core.log import request_id as current_request_id
-from windlass_core.patience import Patience
-from windlass_core.requests import IN_FLIGHT, identify, observe
-from windlass_core.waiting import unread_seconds
-
-_REQUEST_ID: Final = b"x-request-id"
-# A larger answer is not copied behind its head; beyond this the copy costs more than a second write.
-JOINED_BODY_BYTES = 64 * 1024
-
-# What makes a request unusual: these headers ask for what only the ASGI application does.
-_UNUSUAL = frozenset({b"expect", b"transfer-encoding", b"content-encoding", b"upgrade"})
+from windlass_core.requests import identify
+from windlass_core.waiting import Borrowed, unread_seconds
 
 
-class DirectRequest:
-    """One request on the short way. Used on the event loop only.
+class Connection(Protocol):
+    """What a request needs of the connection on which it came."""
 
-    Attributes:
-        head: of the request; its path is without a query.
-        body: all of it.
-        id: of the request, the caller's own or ours; it is in the answer already.
-        received: when it was read, in seconds of `time.perf_counter`.
-        disconnected: the client went away; an answer would be dropped.
-    """
+    socket: Borrowed | None
 
-    # The last four are what uvicorn's protocol asks of the cycle in the place of which this stands.
-    __slots__ = (
-        "_protocol", "body", "disconnected", "head", "id", "keep_alive", "message_event", "received", "response_complete",
-    )  # fmt: skip
-
-    def __init__(self, protocol: DirectProtocol, head: Head, body: bytes, *, keep_alive: bool) -> None:
-        self._protocol = protocol
-        self.head = head
-        self.body = body
-        self.id = identify(head.fields)
-        self.received = time.perf_counter()
-        self.disconnected = False
-        self.keep_alive = keep_alive
-        self.message_event = _NOBODY_WAITS
-        self.response_complete = False
-
-    def arrived(self) -> float:
-        """When it came to this machine, in seconds of `time.perf_counter`: before `received` where the event loop was busy."""
-        return min(time.perf_counter() - unread_seconds(self._protocol.descriptor()), self.received)
-
-    def reply(self, status: int, headers: bytes, body: bytes) -> None:
-        """Answer; the first answer counts, and one to a client that went away is dropped.
-
-        Args:
-            status: of HTTP.
-            headers: lines of `name: value` that end with CRLF each; the length, the date and the id of the request are added.
-            body: all of it.
-        """
-        if not self.response_complete:
-            self.response_complete = True
-            self._protocol.direct_answer(self, status, headers, body)
+    def direct_answer(self, request: DirectRequest, status: int, headers: bytes, body: bytes) -> None:
+        """Write an answer."""
 
 
-# Called on the event loop with a whole request; True: the handler has answered or will. False: take the ASGI way.
-DirectHandler = Callable[[DirectRequest], bool]
-
-
-@dataclass
-class Direct:
-    """The handlers of one server, and what is to be done around them.
-
-    Attributes:
-        failed: called where the exception that a handler raised is current; gives status, header lines and body.
-        handlers: by raw path, without a query. May change while the server runs.
-        heads: that came before.
-    """
-
-    failed: Callable[[DirectRequest], tuple[int, bytes, bytes]]
-    handlers: dict[bytes, DirectHandler] = field(default_factory=dict)
-    heads: KnownHeads = field(default_factory=KnownHeads)
-
-
-def _no_handler(request: DirectRequest) -> tuple[int, bytes, bytes]:
-    raise AssertionError(f"{request.head.path} has no handler")
-
-
-_NONE = Direct(failed=_no_handler)
+# What `DirectRequest.reply` takes.
+Answer = tuple[int, bytes, bytes]
 
 
 class _NobodyWaits:
@@ -115,226 +43,77 @@ class _NobodyWaits:
 _NOBODY_WAITS = _NobodyWaits()
 
 
-class DirectProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with the short way in front.
+class DirectRequest:
+    """One request on the short way. Used on the event loop only.
 
-    While a request is read it is a candidate or not; a candidate that turns out unusual is started the ASGI way late, with
-    what was read of it.
+    Attributes:
+        head: of the request; its path is without a query.
+        body: all of it.
+        id: of the request, the caller's own or ours; it is in the answer already.
+        received: when it was read, in seconds of `time.perf_counter`.
+        note: what the gate leaves for the handler.
+        disconnected: the client went away; an answer would be dropped.
     """
 
-    def __init__(self, *, direct: Direct | None, lost: Callable[[], None], **options: Any) -> None:
-        """For one connection.
+    # The last four are what uvicorn's protocol asks of the cycle in the place of which this stands.
+    __slots__ = (
+        "_connection", "body", "disconnected", "head", "id", "keep_alive", "message_event", "note", "received",
+        "response_complete",
+    )  # fmt: skip
+
+    def __init__(self, connection: Connection, head: Head, body: bytes, *, keep_alive: bool) -> None:
+        self._connection = connection
+        self.head = head
+        self.body = body
+        self.id = identify(head.fields)
+        self.received = time.perf_counter()
+        self.note: Any = None
+        self.disconnected = False
+        self.keep_alive = keep_alive
+        self.message_event = _NOBODY_WAITS
+        self.response_complete = False
+
+    def arrived(self) -> float:
+        """When it came to this machine, in seconds of `time.perf_counter`: before `received` where the event loop was busy."""
+        if (connection := self._connection.socket) is None:
+            return self.received
+        arrived = time.perf_counter() - unread_seconds(connection)
+        return arrived if arrived < self.received else self.received
+
+    def reply(self, status: int, headers: bytes, body: bytes) -> None:
+        """Answer; the first answer counts, and one to a client that went away is dropped.
 
         Args:
-            direct: the handlers; None: all requests take the ASGI way.
-            lost: called when the connection is closed.
-            options: uvicorn's.
+            status: of HTTP.
+            headers: lines of `name: value` that end with CRLF each; the length, the date and the id of the request are added.
+            body: all of it.
         """
-        super().__init__(**options)
-        self._direct = direct or _NONE
-        self._lost = lost
-        self._handler: DirectHandler | None = None
-        # Unanswered; not always the cycle, which is the newest request, and one behind it may have been read already.
-        self._in_flight: DirectRequest | None = None
-        self._whole = b""
-        self._read = b""  # what is being read, where it begins with a request
-        self._keep_alive = True
-        self.patience = Patience(time.monotonic())
-
-    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-        """Of what uvicorn asks, and the descriptor."""
-        super().connection_made(transport)
-        self.descriptor: Callable[[], int] = transport.get_extra_info("socket").fileno
-
-    def data_received(self, data: bytes) -> None:
-        """All of one read goes to the parser; a candidate that is not whole by then is no candidate."""
-        begins = not self.patience.in_middle
-        if begins and self._handle_known(data):
-            return
-        self.patience.data_came(time.monotonic())
-        self._read = data if begins else b""
-        super().data_received(data)
-        self._read = b""
-        if self._handler is not None:
-            self._start_late()
-
-    def _handle_known(self, data: bytes) -> bool:
-        """Take a whole request past the parser, when its head has come before."""
-        if (known := self._direct.heads.find(data)) is None or not self._is_free():
-            return False
-        head, body = known
-        handler = self._direct.handlers.get(head.url)
-        if handler is None:
-            return False
-        self.patience.request_ended()
-        return self._handle(handler, head, body, keep_alive=True)
-
-    def on_message_begin(self) -> None:
-        """A request begins. What only the ASGI way needs is made when it is taken."""
-        self.url = b""
-        self.expect_100_continue = False
-        self.headers = []
-
-    def on_headers_complete(self) -> None:
-        """Decides whether the request is a candidate."""
-        self.patience.head_ended()
-        handler = self._direct.handlers.get(self.url)
-        if (
-            handler is None
-            or self.parser.get_method() != b"POST"
-            or self.parser.get_http_version() != "1.1"
-            or not self._is_free()
-            or any(name in _UNUSUAL for name, _value in self.headers)
-        ):
-            self._take_asgi_way()
-            return
-        self._handler = handler
-        self._whole = b""
-        self._keep_alive = self.parser.should_keep_alive()
-
-    def on_body(self, body: bytes) -> None:
-        """A piece of the body."""
-        if self._handler is None:
-            super().on_body(body)
-        else:
-            self._whole = self._whole + body if self._whole else body
-
-    def on_message_complete(self) -> None:
-        """The request is whole."""
-        self.patience.request_ended()
-        handler = self._handler
-        if handler is None:
-            super().on_message_complete()
-            return
-        head = Head.of(self.url, self.headers)
-        if self._handle(handler, head, self._whole, keep_alive=self._keep_alive):
-            self._handler = None
-            if self._keep_alive:
-                self._direct.heads.learn(self._read, head, self._whole)
-        else:
-            self._start_late()
-            super().on_message_complete()
-
-    def shutdown(self) -> None:
-        """The server leaves: close what is idle, and have what is being answered close after it.
-
-        A request that has begun to come, or waits in the kernel to be read, would be lost by closing: it is answered first.
-        """
-        idle = self.cycle is None or self.cycle.response_complete
-        if not (idle and (self.patience.head_begun or _unread_bytes(self.transport))):
-            super().shutdown()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone, and with it the request that was being answered."""
-        super().connection_lost(exc)
-        if (request := self._in_flight) is not None:
-            self._in_flight = None
-            request.disconnected = True
-            _ended(request, None)
-        self._lost()
-
-    def direct_answer(self, request: DirectRequest, status: int, headers: bytes, body: bytes) -> None:
-        """Write an answer; for `DirectRequest.reply`."""
-        if request.disconnected:
-            return
-        self._in_flight = None
-        default, leaving = _DEFAULT_HEADERS.joined(self.server_state.default_headers)
-        close = not request.keep_alive
-        head = b"%b%b%b%b: %b\r\ncontent-length: %d\r\n%b\r\n" % (
-            STATUS_LINE[status],
-            default,
-            headers,
-            _REQUEST_ID,
-            request.id.encode("latin-1"),
-            len(body),
-            b"connection: close\r\n" if close and not leaving else b"",
-        )
-        if len(body) <= JOINED_BODY_BYTES:
-            self.transport.write(head + body)
-        else:
-            self.transport.write(head)
-            self.transport.write(body)
-        if close or leaving:
-            self.transport.close()
-        _ended(request, status)
-        self.on_response_complete()
-
-    def on_response_complete(self) -> None:
-        """As uvicorn has it, but without a timer for each answer: all connections are looked at once a second."""
-        self.server_state.total_requests += 1
-        if self.transport.is_closing():
-            return
-        self.flow.resume_reading()
-        if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
-        else:
-            self.patience.answered()
-
-    def _is_free(self) -> bool:
-        return not self.flow.write_paused and (self.cycle is None or self.cycle.response_complete)
-
-    def _handle(self, handler: DirectHandler, head: Head, body: bytes, *, keep_alive: bool) -> bool:
-        request = DirectRequest(self, head, body, keep_alive=keep_alive)
-        before, self.cycle = self.cycle, request  # type: ignore[assignment]  # has what the protocol asks of a cycle
-        self._in_flight = request
-        token = current_request_id.set(request.id)
-        IN_FLIGHT.count += 1
-        try:
-            if handler(request):
-                return True
-        except Exception:  # noqa: BLE001  # the parser calls this, and would take any error for one of its own
-            request.reply(*self._direct.failed(request))
-            return True
-        finally:
-            current_request_id.reset(token)
-        IN_FLIGHT.count -= 1
-        self.cycle, self._in_flight = before, None
-        return False
-
-    def _start_late(self) -> None:
-        """Start the request the ASGI way after its headers, and maybe some of its body, were read."""
-        self._handler = None
-        self._take_asgi_way()
-        if self._whole:
-            super().on_body(self._whole)
-
-    def _take_asgi_way(self) -> None:
-        url, headers, expect = self.url, self.headers, self.expect_100_continue
-        super().on_message_begin()
-        self.url, self.expect_100_continue = url, expect
-        self.headers.extend(headers)
-        super().on_headers_complete()
+        if not self.response_complete:
+            self.response_complete = True
+            self._connection.direct_answer(self, status, headers, body)
 
 
-def _ended(request: DirectRequest, status: int | None) -> None:
-    IN_FLIGHT.count -= 1
-    observe("POST", request.head.path, request.head.path, status, time.perf_counter() - request.received)
+# Called on the event loop with a whole request; True: the handler has answered or will. False: take the ASGI way.
+DirectHandler = Callable[[DirectRequest], bool]
+# Called before the handler and for less: says why a request is refused, by what its head tells. None: ask the handler.
+Gate = Callable[[DirectRequest], Answer | None]
 
 
-class _DefaultHeaders:
-    """Uvicorn's default headers as lines, made anew when it has a new list, as it has once a second."""
+@dataclass
+class Direct:
+    """The handlers of one server, and what is to be done around them.
 
-    def __init__(self) -> None:
-        self._of: list[tuple[bytes, bytes]] | None = None
-        self._joined = b"", False
+    Attributes:
+        failed: called where the exception that a handler raised is current; gives the answer.
+        handlers: by raw path, without a query. May change while the server runs.
+        gates: the same, of those paths that have one.
+        heads: that came before.
+    """
 
-    def joined(self, headers: list[tuple[bytes, bytes]]) -> tuple[bytes, bool]:
-        """Lines, and whether connections end."""
-        if headers is not self._of:
-            self._of = headers
-            lines = b"".join(b"%b: %b\r\n" % header for header in headers)
-            self._joined = lines, any(name == b"connection" and value == b"close" for name, value in headers)
-        return self._joined
-
-
-_DEFAULT_HEADERS = _DefaultHeaders()
-
-
-def _unread_bytes(transport: Transport) -> int:
-    """What the kernel has received on a connection that is open, and nobody has read yet."""
-    count = array("i", [0])
-    fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.FIONREAD, count)
-    return count[0]
+    failed: Callable[[DirectRequest], Answer]
+    handlers: dict[bytes, DirectHandler] = field(default_factory=dict)
+    gates: dict[bytes, Gate] = field(default_factory=dict)
+    heads: KnownHeads = field(default_factory=KnownHeads)
 
 
 def header_lines(headers: Mapping[str, str]) -> bytes:

@@ -11,7 +11,9 @@ import secrets
 from collections.abc import Mapping
 from http import HTTPStatus
 
-from prometheus_client import Gauge, Histogram
+from prometheus_client import REGISTRY, Gauge
+
+from windlass_core.histograms import Histograms
 
 REQUEST_ID_HEADER = "X-Request-Id"
 # Ids of callers beyond this, or with characters that could forge a log line, are replaced by one of ours.
@@ -22,20 +24,19 @@ ACCESS_LOG_VARIABLE = "WINDLASS_ACCESS_LOG_EVERY"
 # where it matters. Failures are all logged, but refusals for too much load only so: they must cost less than answers.
 LOGGED_EVERY = 1000
 
-REQUEST_SECONDS = Histogram(
+REQUEST_SECONDS = Histograms(
     "windlass_http_request_duration_seconds",
     "Time from a request's headers to the end of its response, by route.",
     ["method", "route", "status"],
-    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
+    (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
 )
+REGISTRY.register(REQUEST_SECONDS)
 REQUESTS_IN_FLIGHT = Gauge("windlass_http_requests_in_flight", "Requests that are being served now.")
 
 _ID_HEADER = REQUEST_ID_HEADER.lower().encode()
 # Ids of ours are a random word of this process and a number: as unique as a UUID, without asking the kernel each time.
 _PROCESS_WORD = secrets.token_hex(8)
 _numbers = itertools.count()
-# Looking up labels costs twice what observing does. Bounded by what the labels can be: methods, routes and statuses are few.
-_children: dict[tuple[str, str, str], Histogram] = {}
 _log = logging.getLogger("windlass_core.serving")
 
 
@@ -99,11 +100,8 @@ def observe(method: str, path: str, route: str, status: int | None, seconds: flo
         seconds: from its headers to the end of its answer.
     """
     label = "disconnected" if status is None else str(status)
-    key = (method, route, label)
-    child = _children.get(key)
-    if child is None:
-        child = _children[key] = REQUEST_SECONDS.labels(*key)
-    child.observe(seconds)
+    # Bounded by what the labels can be: methods, routes and statuses are few.
+    REQUEST_SECONDS.of((method, route, label)).observe(seconds)
     level = logging.INFO
     if (
         status is not None

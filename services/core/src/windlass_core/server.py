@@ -21,7 +21,8 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from windlass_core.contracts import RUN_PORT
-from windlass_core.direct import Direct, DirectProtocol
+from windlass_core.direct import Direct
+from windlass_core.direct_protocol import DirectProtocol, Together
 from windlass_core.errors import Unavailable
 from windlass_core.listening import ALL_INTERFACES, BACKLOG, DRAIN_DELAY_SECONDS, DRAIN_SECONDS, LINGER_SECONDS, listen
 from windlass_core.patience import LOOK_SECONDS, end_slow
@@ -137,6 +138,7 @@ class _Server(uvicorn.Server):
             timeout_graceful_shutdown=drain,
         )
         super().__init__(config)
+        self._together = Together()
         self._drain_delay = drain_delay
         self._on_drain = on_drain
         self._until = until
@@ -195,7 +197,7 @@ class _Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     def _protocol(self, **options: Any) -> DirectProtocol:
-        return DirectProtocol(direct=self._direct, lost=self.crew.closed, **options)
+        return DirectProtocol(direct=self._direct, together=self._together, lost=self.crew.closed, **options)
 
     def _connected(self, connection: socket.socket) -> None:
         """A connection that the parent has accepted."""

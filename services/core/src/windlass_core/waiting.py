@@ -4,16 +4,15 @@ Linux tells for each TCP connection when data last came. Elsewhere, and for othe
 said to have waited. Knows no HTTP.
 """
 
-import ctypes
 import socket
 import sys
 import time
+from asyncio import BaseTransport
 from contextlib import suppress
 
-# Where `struct tcp_info` of Linux has `tcpi_last_data_recv`, milliseconds, among words of 32 bits.
-_LAST_DATA = 13
-_Information = ctypes.c_uint32 * (_LAST_DATA + 1)
-_SIZE = ctypes.sizeof(_Information)
+# Where `struct tcp_info` of Linux has `tcpi_last_data_recv`, milliseconds in 32 bits.
+_OFFSET = 52
+_SIZE = _OFFSET + 4
 # CLOCK_MONOTONIC_COARSE of Linux, which Python has no name for: it advances with the ticks that the kernel counts ages in.
 _COARSE = 6
 
@@ -28,19 +27,29 @@ def _tick_seconds() -> float:
 TICK_SECONDS = _tick_seconds()
 
 
-# By its descriptor: a socket object of Python would own that of a transport, and costs three more calls. The interpreter's lock
-# is kept, because giving it away takes longer than this call.
-_getsockopt = ctypes.PyDLL(None).getsockopt if sys.platform == "linux" else None
+class Borrowed(socket.socket):
+    """The socket of a transport, to be asked and never to be closed: uvloop makes a new object each time it is asked itself."""
+
+    def __del__(self) -> None:
+        self.detach()
 
 
-def unread_seconds(descriptor: int) -> float:
-    """Seconds since data last came on a connection, to within one tick of the kernel and never too many; 1 us of work.
+def borrowed(transport: BaseTransport) -> Borrowed | None:
+    """The socket of a transport, to be let go of before that closes it; None where nothing is known of its data."""
+    shown = transport.get_extra_info("socket")
+    if sys.platform != "linux" or shown is None or shown.family not in (socket.AF_INET, socket.AF_INET6):
+        return None
+    return Borrowed(shown.family, shown.type, shown.proto, shown.fileno())
 
-    0 where it is not known: no TCP, no Linux, or a connection that is closed.
+
+def unread_seconds(connection: Borrowed) -> float:
+    """Seconds since data last came on a TCP connection, to within one tick of the kernel and never too many; 1 us of work.
+
+    0 where it is not known, as on a connection that is broken.
     """
-    if _getsockopt is None:
+    try:
+        known = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _SIZE)
+    except OSError:
         return 0.0
-    known, size = _Information(), ctypes.c_uint32(_SIZE)
-    if _getsockopt(descriptor, socket.IPPROTO_TCP, socket.TCP_INFO, known, ctypes.byref(size)) or size.value != _SIZE:
-        return 0.0
-    return max(known[_LAST_DATA] / 1000 - TICK_SECONDS, 0.0)
+    age = int.from_bytes(known[_OFFSET:], sys.byteorder) / 1000 - TICK_SECONDS
+    return age if age > 0 else 0.0

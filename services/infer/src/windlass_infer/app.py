@@ -88,7 +88,8 @@ def create(
     )
     administration = Administration(service, app.state.crew, token)
     # Last in the list is innermost: behind the middleware that gives every request its id and its measurements.
-    paths = Paths(service, app.state.direct, ShortWay(service, intake, tracing).handle)
+    way = ShortWay(service, intake, tracing)
+    paths = Paths(service, app.state.direct, way.handle, way.gate_of)
     app.user_middleware.append(Middleware(Door, service=service, intake=intake, paths=paths, tracing=tracing))
     _describe_v1(app, service)
     _describe_v2(app, service, administration)

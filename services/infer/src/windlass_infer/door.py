@@ -19,7 +19,7 @@ from windlass_infer.bodies.choice import takes_long
 from windlass_infer.bodies.compression import COMPRESS_FROM_BYTES, compressed
 from windlass_infer.engine import Arrays
 from windlass_infer.errors import MethodNotAllowed
-from windlass_infer.exchange import Route, early_terms, refusal, terms_of
+from windlass_infer.exchange import Route, early_terms, own_seconds, refusal, terms_of
 from windlass_infer.intake import Intake, Slot
 from windlass_infer.lanes.terms import Terms
 from windlass_infer.lingering import Incoming, answer
@@ -86,7 +86,7 @@ class Door:
 
     async def _answer(self, route: Route, serving: Serving, scope: Scope, receive: Receive, received: float) -> Encoded:
         headers = dict(scope["headers"])
-        early = early_terms(headers, received, self._service.spec.slo_p99_seconds)
+        early = early_terms(own_seconds(headers), lambda: received, self._service.spec.slo_p99_seconds)
         serving.lane.refuse_early(early.deadline, received)
         with self._intake.enter(serving.measurements.shed) as slot:
             body = await slot.read(scope, receive)

@@ -17,7 +17,7 @@ from windlass_core.errors import WindlassError
 from windlass_core.serving import json_response, problem_response
 from windlass_infer.bodies.media import Headers
 from windlass_infer.errors import BadRequest, MethodNotAllowed, Overloaded
-from windlass_infer.lanes.terms import Terms
+from windlass_infer.lanes.terms import WHENEVER, Terms
 from windlass_infer.questions import Question, Read, read_infer, read_predict
 from windlass_infer.scheduling.queue import Priority
 from windlass_infer.serving import Serving, version_headers
@@ -70,15 +70,15 @@ def own_seconds(headers: Headers) -> float | None:
     return None if given is None else _seconds(given)
 
 
-def early_terms(headers: Headers, received: float, slo_seconds: float | None) -> Terms:
-    """The terms as far as the head of a request tells. Raises BadRequest for a time that is none.
+def early_terms(own: float | None, arrived: Callable[[], float], slo_seconds: float | None) -> Terms:
+    """The terms as far as the head of a request tells.
 
     Args:
-        headers: names in lower case.
-        received: in seconds of `time.perf_counter`.
+        own: seconds that the caller names.
+        arrived: says when the request came, in seconds of `time.perf_counter`; asked only where there is a deadline.
         slo_seconds: the server's own bound.
     """
-    return deadline_terms(received, own_seconds(headers), slo_seconds)
+    return WHENEVER if own is None and slo_seconds is None else deadline_terms(arrived(), own, slo_seconds)
 
 
 def deadline_terms(received: float, own_seconds: float | None, slo_seconds: float | None) -> Terms:

@@ -7,7 +7,6 @@ Everything is counted on the event loop, in plain numbers: an observation of pro
 and a half, a tenth of what a small model takes, and there are several in a request. They become samples when asked for.
 """
 
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from windlass_core.histograms import Histogram
 from windlass_infer.predictor import ServedVersion
 
 # From a tiny network on one row to a large one on a full batch.
@@ -24,35 +24,6 @@ ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 _LABELS = ("name", "version")
 
 Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
-
-
-class Histogram:
-    """Counts by bucket, and their sum. Used on one thread."""
-
-    __slots__ = ("bounds", "counts", "sum")
-
-    def __init__(self, bounds: tuple[float, ...]) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.sum = 0.0
-
-    @property
-    def count(self) -> int:
-        """How many were observed."""
-        return sum(self.counts)
-
-    def observe(self, value: float) -> None:
-        """Count a value."""
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.sum += value
-
-    def buckets(self) -> list[tuple[str, float]]:
-        """Counts up to each bound, as Prometheus has them."""
-        total, buckets = 0, []
-        for bound, count in zip((*self.bounds, float("inf")), self.counts, strict=True):
-            total += count
-            buckets.append((f"{bound:g}" if bound < float("inf") else "+Inf", float(total)))
-        return buckets
 
 
 @dataclass(slots=True)

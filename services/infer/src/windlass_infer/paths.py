@@ -6,7 +6,7 @@ Knows no body and no connection.
 from collections.abc import Callable
 from functools import partial
 
-from windlass_core.direct import Direct, DirectRequest
+from windlass_core.direct import Direct, DirectRequest, Gate
 from windlass_infer.exchange import Route, route_of_version, routes_of
 from windlass_infer.service import Service
 
@@ -18,12 +18,20 @@ class Paths:
         service: what has the table.
         direct: the server's table of the short way.
         handle: takes a request of a route the short way.
+        gate_of: what refuses requests of a route before that, where there is such a thing.
     """
 
-    def __init__(self, service: Service, direct: Direct, handle: Callable[[Route, DirectRequest], bool]) -> None:
+    def __init__(
+        self,
+        service: Service,
+        direct: Direct,
+        handle: Callable[[Route, DirectRequest], bool],
+        gate_of: Callable[[Route], Gate | None],
+    ) -> None:
         self._service = service
         self._direct = direct
         self._handle = handle
+        self._gate_of = gate_of
         self.routes: dict[str, Route] = {}
         service.on_change(self.refresh)
         self.refresh()
@@ -39,6 +47,8 @@ class Paths:
                 else:
                     routes.append(route_of_version(model.name, serving.version.number))
         self.routes = {route.path: route for route in routes}
-        handlers = self._direct.handlers
+        handlers, gates = self._direct.handlers, self._direct.gates
         handlers.clear()
         handlers.update((route.path.encode(), partial(self._handle, route)) for route in routes)
+        gates.clear()
+        gates.update((route.path.encode(), gate) for route in routes if (gate := self._gate_of(route)))

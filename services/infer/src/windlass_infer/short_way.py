@@ -11,20 +11,21 @@ from dataclasses import dataclass
 
 from starlette.responses import Response
 
-from windlass_core.direct import DirectRequest, header_lines
+from windlass_core.direct import Answer, DirectRequest, Gate, header_lines
+from windlass_core.errors import WindlassError
 from windlass_core.heads import Head
 from windlass_infer.bodies.choice import LARGE_BODY_BYTES, takes_long
 from windlass_infer.bodies.compression import COMPRESS_FROM_BYTES, compressed
 from windlass_infer.errors import BadRequest, Overloaded
-from windlass_infer.exchange import Route, deadline_terms, own_seconds, refusal, refuse_v2, terms_of
+from windlass_infer.exchange import Route, early_terms, own_seconds, refusal, refuse_v2, terms_of
 from windlass_infer.intake import Intake, Slot
 from windlass_infer.lanes.computing import Outcome
-from windlass_infer.lanes.terms import WHENEVER, Terms
+from windlass_infer.lanes.terms import Terms
 from windlass_infer.protocol import Encoded
 from windlass_infer.questions import Question
 from windlass_infer.service import Service
 from windlass_infer.serving import Serving
-from windlass_infer.tracing import TRACE_RESPONSE_HEADER, Trace, Tracing
+from windlass_infer.tracing import TRACE_PARENT_KEY, TRACE_RESPONSE_HEADER, Trace, Tracing
 
 # Refusals that are kept: a few for each version. Those with figures of one request push one another out.
 MAX_KEPT_REFUSALS = 256
@@ -40,19 +41,23 @@ class _Note:
         long: bodies behind it take long to read.
         own_seconds: the time that the caller names.
         wrong: why that is none.
+        alone: its refusal is not one that is prepared for all.
     """
 
     long: bool
-    own_seconds: float | None = None
-    wrong: BadRequest | None = None
+    own_seconds: float | None
+    wrong: BadRequest | None
+    alone: bool
 
 
 def _noted(head: Head) -> _Note:
-    long = takes_long(b"", head.fields)
+    seconds, wrong = None, None
     try:
-        note = _Note(long, own_seconds(head.fields))
+        seconds = own_seconds(head.fields)
     except BadRequest as error:
-        note = _Note(long, wrong=error)
+        wrong = error
+    long = takes_long(b"", head.fields)
+    note = _Note(long, seconds, wrong, alone=long or wrong is not None or TRACE_PARENT_KEY in head.fields)
     head.note = note
     return note
 
@@ -66,11 +71,36 @@ class ShortWay:
         self._intake = intake
         self._packing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="packing")
         self._lines: dict[str, bytes] = {}  # of content types
-        self._refused: list[tuple[_Exchange, Exception]] = []
-        self._refusals: dict[tuple[bytes, str], tuple[int, bytes, bytes]] = {}
+        self._refusals: dict[tuple[bytes, str], Answer] = {}
+
+    def gate_of(self, route: Route) -> Gate | None:
+        """Refuses requests of a route by what their heads tell; None where a refusal is not the same for all.
+
+        Under overload this is what is done most, and it must cost a fraction of an answer.
+        """
+        if self._tracing.exports or route.refuse is not refuse_v2:
+            return None
+
+        def gate(request: DirectRequest) -> Answer | None:
+            note: _Note = request.head.note or _noted(request.head)
+            if note.alone:
+                return None
+            try:
+                serving = self._service.lookup(route.name, route.version)
+            except WindlassError:
+                return None
+            seconds = note.own_seconds or self._service.spec.slo_p99_seconds
+            deadline = None if seconds is None else request.arrived() + seconds
+            if (refused := serving.lane.early_refusal(deadline, request.received)) is None:
+                request.note = Terms(deadline, own_deadline=note.own_seconds is not None)
+                return None
+            serving.measurements.failed.add(time.perf_counter() - request.received)
+            return self.refusal(refused, route, serving, request.id)
+
+        return gate
 
     def handle(self, route: Route, request: DirectRequest) -> bool:
-        """Take a request; False when it should take the long way."""
+        """Take a request that the gate has let in; False when it should take the long way."""
         note: _Note = request.head.note or _noted(request.head)
         if note.long or len(request.body) > LARGE_BODY_BYTES:
             return False
@@ -78,14 +108,7 @@ class ShortWay:
         exchange = _Exchange(self, route, request, self._tracing.begin(headers, route.path))
         try:
             exchange.serving = serving = self._service.lookup(route.name, route.version)
-            if note.wrong:
-                raise note.wrong
-            terms = WHENEVER
-            if note.own_seconds is not None or self._service.spec.slo_p99_seconds is not None:
-                terms = deadline_terms(request.arrived(), note.own_seconds, self._service.spec.slo_p99_seconds)
-            if refused := serving.lane.early_refusal(terms.deadline, request.received):
-                self._refuse_soon(exchange, refused)
-                return True
+            terms: Terms = request.note or self._terms(note, serving, request)
             exchange.slot = slot = self._intake.enter(serving.measurements.shed)
             slot.hold(len(request.body))
             exchange.ask(serving, route.read(serving.predictor, request.body, headers), terms)
@@ -93,16 +116,13 @@ class ShortWay:
             exchange.refuse(error)
         return True
 
-    def _refuse_soon(self, exchange: "_Exchange", error: Exception) -> None:
-        """Refuse when all that has come is read, all at once: a client that is woken for each takes the core each time."""
-        if not self._refused:
-            asyncio.get_running_loop().call_soon(self._refuse_all)
-        self._refused.append((exchange, error))
-
-    def _refuse_all(self) -> None:
-        refused, self._refused = self._refused, []
-        for exchange, error in refused:
-            exchange.refuse(error)
+    def _terms(self, note: _Note, serving: Serving, request: DirectRequest) -> Terms:
+        """Of a request that the gate has not judged. Raises Overloaded when it would be too late."""
+        if note.wrong:
+            raise note.wrong
+        terms = early_terms(note.own_seconds, request.arrived, self._service.spec.slo_p99_seconds)
+        serving.lane.refuse_early(terms.deadline, request.received)
+        return terms
 
     def packed(self, encoded: Encoded, coding: str) -> "asyncio.Future[Encoded]":
         """A large answer, packed beside the event loop."""
@@ -117,7 +137,7 @@ class ShortWay:
             self._lines[type_] = header_lines(encoded.headers)
         return self._lines[type_]
 
-    def refusal(self, error: Exception, route: Route, serving: Serving | None, request_id: str) -> tuple[int, bytes, bytes]:
+    def refusal(self, error: Exception, route: Route, serving: Serving | None, request_id: str) -> Answer:
         """Status, header lines and body; kept where requests differ in nothing: under overload a refusal must be cheap."""
         if serving is None or route.refuse is not refuse_v2 or not isinstance(error, Overloaded):
             return _written(refusal(error, route, serving, request_id))
@@ -129,7 +149,7 @@ class ShortWay:
         return self._refusals[key]
 
 
-def _written(response: Response) -> tuple[int, bytes, bytes]:
+def _written(response: Response) -> Answer:
     lines = {name: value for name, value in response.headers.items() if name.lower() not in _ADDED_BY_SERVER}
     return response.status_code, header_lines(lines), bytes(response.body)
 

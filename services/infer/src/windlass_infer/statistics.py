@@ -9,8 +9,9 @@ Pure. Names are those of the extension: `compute_input` is joining the rows of a
 from collections.abc import Iterable
 from typing import Any
 
+from windlass_core.histograms import Histogram
 from windlass_infer.lanes.cache import HIT, MISS, SHARED
-from windlass_infer.metrics import BatchStatistics, Duration, Histogram, Measurements
+from windlass_infer.metrics import BatchStatistics, Duration, Measurements
 
 Document = dict[str, Any]
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 ENDPOINT_VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 TRACE_RESPONSE_HEADER = "traceresponse"
-_TRACE_PARENT_KEY = b"traceparent"
+TRACE_PARENT_KEY = b"traceparent"
 _SAMPLED = 1
 # Version, trace, parent span, flags. Later versions may say more behind; what is all zeros is no id.
 _TRACE_PARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
@@ -66,6 +66,11 @@ class Tracing:
     def __init__(self, tracer: "Tracer | None" = None) -> None:
         self._tracer = tracer
 
+    @property
+    def exports(self) -> bool:
+        """Whether each request becomes a span."""
+        return self._tracer is not None
+
     @classmethod
     def configured(cls, environment: Mapping[str, str], service: str) -> "Tracing":
         """By the variables of OpenTelemetry; without an endpoint, or without its packages, no spans are made."""
@@ -79,7 +84,7 @@ class Tracing:
 
     def begin(self, headers: Headers, route: str) -> Trace | None:
         """The request's part of a trace; None when the caller has none and nothing is exported."""
-        given = headers.get(_TRACE_PARENT_KEY)
+        given = headers.get(TRACE_PARENT_KEY)
         if given is None and self._tracer is None:
             return None
         parent = _TRACE_PARENT.fullmatch(given) if given else None

@@ -86,6 +86,7 @@ class Lane:
         self._closed = False
         # The turn in which one was refused early last, when one read then would have been answered, and what those are told.
         self._refused = -1, -math.inf, _too_busy(LEAST_RETRY_SECONDS)
+        self._refused_alike = 0  # and how many more, that the load has not been told of
         # The one that was let in early last: its turn and its deadline.
         self._admitted = -1, math.inf
         self._progressed = asyncio.Event()  # a batch has ended, or a request has left
@@ -109,7 +110,7 @@ class Lane:
 
     def early_refusal(self, deadline: float | None, now: float) -> Overloaded | Unavailable | None:
         """`refuse_early` for those who must lose no time with it: one error for many, not to be raised, and without figures."""
-        turns, costs = self._runners.turns, self.costs
+        turns = self._runners.turns
         turns.read(now)
         if self._full or self._closed or deadline is None:
             return self._refusal(self._main, 1, deadline, Priority.INTERACTIVE, now)
@@ -117,14 +118,15 @@ class Lane:
         if turn == turns.number and deadline <= answered:
             # All that one turn reads is answered after it: this one no sooner than the one that was refused.
             self._measurements.shed["deadline"] += 1
-        else:
-            found = self._not_in_time(self._main, 1, deadline, Priority.INTERACTIVE, now)
-            if found is None:
-                self._admitted = turns.number, deadline
-                return None
-            refused = _too_busy(found.retry_after)
-            self._refused = turns.number, now + found.seconds, refused
-        self._runners.load.offer(1, costs.seconds_per_row, costs.seconds_per_batch, self._max_batch_rows, now)
+            self._refused_alike += 1
+            return refused
+        found = self._not_in_time(self._main, 1, deadline, Priority.INTERACTIVE, now)
+        if found is None:
+            self._admitted = turns.number, deadline
+            return None
+        refused = _too_busy(found.retry_after)
+        self._refused = turns.number, now + found.seconds, refused
+        self._offer(self._main, 1, now)
         return refused
 
     def submit(
@@ -148,8 +150,7 @@ class Lane:
         """
         now = time.perf_counter()
         bucket = self._bucket(inputs)
-        costs = bucket.lane.costs
-        self._runners.load.offer(rows, costs.seconds_per_row, costs.seconds_per_batch, self._max_batch_rows, now)
+        self._offer(bucket, rows, now)
         refusal = self._refusal(bucket, rows, terms.deadline, terms.priority, now)
         if refusal is not None:
             raise refusal
@@ -173,6 +174,11 @@ class Lane:
             bucket.runner.remove(bucket.lane)
         self._buckets.clear()
         await asyncio.to_thread(self._computer.close)
+
+    def _offer(self, bucket: Bucket, rows: int, now: float) -> None:
+        costs, rows = bucket.lane.costs, rows + self._refused_alike
+        self._refused_alike = 0
+        self._runners.load.offer(rows, costs.seconds_per_row, costs.seconds_per_batch, self._max_batch_rows, now)
 
     @property
     def _full(self) -> bool:
