@@ -13,6 +13,7 @@ from waiting import until
 
 from windlass_core import server as server_module
 from windlass_core.direct import DirectRequest, header_lines
+from windlass_core.direct_protocol import DirectProtocol
 from windlass_core.serving import BackgroundServer, create_app
 
 ECHO = "/echo"
@@ -149,8 +150,13 @@ def test_a_request_behind_one_that_waits_is_answered_after_it(application: Appli
     assert [read_one(stream), read_one(stream)] == [b"late", b"second"]
 
 
+def protocol_of(request: DirectRequest) -> DirectProtocol:
+    assert isinstance(request._connection, DirectProtocol)
+    return request._connection
+
+
 def reply_from_outside(request: DirectRequest, body: bytes) -> None:
-    request._connection.loop.call_soon_threadsafe(request.reply, 200, b"", body)
+    protocol_of(request).loop.call_soon_threadsafe(request.reply, 200, b"", body)
 
 
 def read_one(stream: Any) -> bytes:
@@ -180,7 +186,9 @@ def test_a_connection_cut_with_a_request_behind_another_fails_neither_the_answer
         slow.sendall(post(b"first", "X-Wish: wait") + post(b"second"))
         until(lambda: len(application.waiting) == 1)
         request = application.waiting.pop()
-        request._connection.loop.call_soon_threadsafe(request._connection.transport.abort)  # as a client is that takes nothing
+        protocol_of(request).loop.call_soon_threadsafe(
+            protocol_of(request).transport.abort
+        )  # as a client is that takes nothing
         until(lambda: request.disconnected)
     reply_from_outside(request, b"late")
     until(lambda: request.response_complete)
@@ -237,9 +245,9 @@ def test_a_request_that_waits_to_be_read_when_the_server_leaves_is_answered(
 
     def leave() -> None:
         until(lambda: unread(connection.getsockname()[1]) > 0)
-        request._connection.shutdown()
+        protocol_of(request).shutdown()
 
-    request._connection.loop.call_soon_threadsafe(leave)
+    protocol_of(request).loop.call_soon_threadsafe(leave)
     connection.sendall(post(b"second"))
     assert answer(connection)[2] == b"second"
 
