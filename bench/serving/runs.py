@@ -49,7 +49,7 @@ BURST_FACTOR, BURST_SECONDS, BURST_EVERY_SECONDS = 2.2, 0.5, 2.0
 
 @dataclass
 class Run:
-    """Figures of one run. Latencies in milliseconds; `cpu_us` of a request are the server's and the generator's CPU time."""
+    """Figures of one run. Latencies in ms; `cpu_us` are CPU time of server and generator for a request, refused or not."""
 
     server: str
     workload: str
@@ -166,7 +166,8 @@ class Client:
         ours = after.cpu - before.cpu + measured.cpu_seconds + time.process_time() - own_before
         latencies = np.sort(np.asarray(measured.latencies)) * 1000
         answered = len(latencies)
-        sent = answered * (plan.warm_up + plan.seconds) / plan.seconds
+        refused = sum(count for status, count in measured.statuses.items() if status in REFUSALS)
+        sent = (answered + refused) * (plan.warm_up + plan.seconds) / plan.seconds
         p50, p99, p999 = np.quantile(latencies, (0.5, 0.99, 0.999)) if answered else (0.0, 0.0, 0.0)
         lag = float(np.quantile(np.asarray(measured.lags), 0.99)) if measured.lags else 0.0
         run = Run(
@@ -178,7 +179,7 @@ class Client:
             p99=float(p99),
             p999=float(p999),
             answered=answered,
-            refused=sum(count for status, count in measured.statuses.items() if status in REFUSALS),
+            refused=refused,
             failed=sum(count for status, count in measured.statuses.items() if status not in (200, *REFUSALS)),
             in_time=float(np.sum(latencies <= deadline * 1000)) / measured.seconds if deadline else 0.0,
             refusal_p99=float(np.quantile(np.asarray(measured.refused), 0.99)) * 1000 if measured.refused else 0.0,

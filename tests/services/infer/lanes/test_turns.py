@@ -8,7 +8,7 @@ import pytest
 from lane_bench import Bench, run
 
 from windlass_infer.errors import Overloaded
-from windlass_infer.lanes.turns import MARGIN, NEWEST, Turns
+from windlass_infer.lanes.turns import MARGIN, NEWEST, OVER_SECONDS, OVERLOADED_SHARE, Turns
 
 
 class Loop:
@@ -65,6 +65,26 @@ def test_the_figures_follow_a_loop_that_becomes_slower_or_faster() -> None:
         loop.end()
 
 
+@pytest.mark.parametrize(
+    ("refused_at", "asked_at", "share"),
+    [
+        pytest.param([], 0.0, 1.0, id="nobody was refused"),
+        pytest.param([0.0], 0.05, 1.0, id="the first refusals may be a burst"),
+        pytest.param([0.0, 0.2], 0.2, OVERLOADED_SHARE, id="refusals that go on are more than can be done"),
+        pytest.param([0.0, 0.2], 0.2 + OVER_SECONDS, 1.0, id="without refusals it is over"),
+        pytest.param([0.0, 0.2, 0.5], 0.5, 1.0, id="and the next may be a burst again"),
+        pytest.param([0.0, 0.2, 0.4, 0.6], 0.6, OVERLOADED_SHARE, id="it lasts as long as refusals do"),
+    ],
+)
+def test_all_of_its_time_is_a_requests_to_wait_but_when_refusals_go_on(
+    refused_at: list[float], asked_at: float, share: float
+) -> None:
+    turns = Loop().turns
+    for at in refused_at:
+        turns.refused(50.0 + at)
+    assert turns.patience(8.0, 50.0 + asked_at) == pytest.approx(8.0 * share)
+
+
 def test_nothing_is_ahead_of_what_comes_alone() -> None:
     loop = Loop()
     loop.turns.answered(0, 1.0)
@@ -112,5 +132,26 @@ def test_one_row_that_was_let_in_before_its_body_was_read_is_not_judged_again() 
         bench.engine.go.set()
         for answer in answers:
             await answer
+
+    run(test)
+
+
+def test_when_refusals_go_on_a_lane_refuses_who_would_wait_long_though_in_time() -> None:
+    async def test(bench: Bench) -> None:
+        waiting = [await bench.occupy(), bench.ask(1)]
+        turns = bench.runners.turns
+        turns.answered(1, 10.0)  # one that waits takes a second to answer, of which three times as much is allowed for
+        now = time.perf_counter()
+        assert bench.lane.early_refusal(now + 20, now) is None, "nobody was refused yet"
+        for ago in (0.2, 0.0):
+            turns.refused(now - ago)
+        assert isinstance(bench.lane.early_refusal(now + 20, now), Overloaded)
+        assert bench.lane.early_refusal(now + 60, now) is None, "of a minute it is a small share"
+        bench.engine.go.set()
+        for answer in waiting:
+            await answer
+        now = time.perf_counter()
+        turns.refused(now)
+        assert bench.lane.early_refusal(now + 20, now) is None, "nothing waits"
 
     run(test)

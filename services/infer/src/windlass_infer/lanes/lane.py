@@ -12,12 +12,12 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from functools import cache
 
 from windlass_core.errors import Unavailable
 from windlass_infer.engine import Arrays, Engine
 from windlass_infer.errors import DeadlineExceeded, Overloaded
 from windlass_infer.lanes.computing import Call, Computed, Computer, Done, Outcome, whole
+from windlass_infer.lanes.decided import Decided
 from windlass_infer.lanes.placing import Bucket
 from windlass_infer.lanes.runners import EngineLane, Runners
 from windlass_infer.lanes.terms import WHENEVER, Terms
@@ -84,11 +84,7 @@ class Lane:
         self._buckets: dict[Shape, Bucket] = {}
         self._main = self._new_bucket((), costs)
         self._closed = False
-        # The turn in which one was refused early last, when one read then would have been answered, and what those are told.
-        self._refused = -1, -math.inf, _too_busy(LEAST_RETRY_SECONDS)
-        self._refused_alike = 0  # and how many more, that the load has not been told of
-        # The one that was let in early last: its turn and its deadline.
-        self._admitted = -1, math.inf
+        self._decided = Decided()
         self._progressed = asyncio.Event()  # a batch has ended, or a request has left
 
     @property
@@ -114,20 +110,15 @@ class Lane:
         turns.read(now)
         if self._full or self._closed or deadline is None:
             return self._refusal(self._main, 1, deadline, Priority.INTERACTIVE, now)
-        turn, answered, refused = self._refused
-        if turn == turns.number and deadline <= answered:
-            # All that one turn reads is answered after it: this one no sooner than the one that was refused.
+        if refused := self._decided.refusal(turns.number, deadline):
             self._measurements.shed["deadline"] += 1
-            self._refused_alike += 1
             return refused
         found = self._not_in_time(self._main, 1, deadline, Priority.INTERACTIVE, now)
         if found is None:
-            self._admitted = turns.number, deadline
+            self._decided.admit(turns.number, deadline)
             return None
-        refused = _too_busy(found.retry_after)
-        self._refused = turns.number, now + found.seconds, refused
         self._offer(self._main, 1, now)
-        return refused
+        return self._decided.refuse(turns.number, now + found.seconds, found.retry_after)
 
     def submit(
         self, inputs: Arrays, rows: int, done: Done, terms: Terms = WHENEVER, *, gone: Callable[[], bool] | None = None
@@ -176,8 +167,8 @@ class Lane:
         await asyncio.to_thread(self._computer.close)
 
     def _offer(self, bucket: Bucket, rows: int, now: float) -> None:
-        costs, rows = bucket.lane.costs, rows + self._refused_alike
-        self._refused_alike = 0
+        costs, rows = bucket.lane.costs, rows + self._decided.refused_alike
+        self._decided.refused_alike = 0
         self._runners.load.offer(rows, costs.seconds_per_row, costs.seconds_per_batch, self._max_batch_rows, now)
 
     @property
@@ -194,8 +185,7 @@ class Lane:
             wait = max(LEAST_RETRY_SECONDS, math.ceil(bucket.runner.backlog_seconds(now)))
             waiting = self._measurements.rows_in_flight
             return Overloaded(f"{waiting} rows wait already; try again in {wait} s", retry_after=wait)
-        # One row that was let in a moment ago, before its body was read, is not judged again.
-        admitted = rows == 1 and self._admitted == (self._runners.turns.number, deadline)
+        admitted = rows == 1 and self._decided.admitted(self._runners.turns.number, deadline)
         found = None if deadline is None or admitted else self._not_in_time(bucket, rows, deadline, priority, now)
         if found is None or deadline is None:
             return None
@@ -205,12 +195,21 @@ class Lane:
 
     def _not_in_time(self, bucket: Bucket, rows: int, deadline: float, priority: Priority, now: float) -> Refusal | None:
         """Why the answer would come after the deadline: for what the engine has to do, or the event loop."""
-        ahead = self._runners.turns.seconds_ahead(len(bucket.lane.queue))
+        turns = self._runners.turns
+        ahead = turns.seconds_ahead(len(bucket.lane.queue))
         refusal = bucket.runner.refusal(bucket.lane, rows, deadline - ahead, now, priority)
-        if refusal is None:
+        if refusal is not None:
+            refusal = Refusal(refusal.seconds + ahead, refusal.retry_after)
+        elif ahead > turns.patience(deadline - now, now):
+            # It would be in time, but it would keep others waiting who are refused in the end. What is said of it holds for all
+            # that have no more time.
+            refusal = Refusal(deadline - now, LEAST_RETRY_SECONDS)
+        else:
             return None
+        if ahead > 0:
+            turns.refused(now)
         self._measurements.shed["deadline"] += 1
-        return Refusal(refusal.seconds + ahead, refusal.retry_after)
+        return refusal
 
     def _bucket(self, inputs: Arrays) -> Bucket:
         """The bucket of a request, on the runner where it belongs now."""
@@ -306,10 +305,3 @@ class Lane:
         statistics.join.add(computed.join_seconds)
         statistics.run.add(computed.run_seconds)
         statistics.split.add(computed.split_seconds)
-
-
-@cache
-def _too_busy(retry_after: int) -> Overloaded:
-    """One for all: under overload a refusal must cost a fraction of an answer, and figures are a tenth of it."""
-    sentence = f"what waits here takes longer than this answer may; try again in {retry_after} s"
-    return Overloaded(sentence, retry_after=retry_after)
