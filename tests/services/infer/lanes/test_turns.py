@@ -140,7 +140,7 @@ def test_when_refusals_go_on_a_lane_refuses_who_would_wait_long_though_in_time()
     async def test(bench: Bench) -> None:
         waiting = [await bench.occupy(), bench.ask(1)]
         turns = bench.runners.turns
-        turns.answered(1, 10.0)  # one that waits takes a second to answer, of which three times as much is allowed for
+        turns.answered(1, 20.0)  # one that waits takes two seconds to answer, of which three times as much is allowed for
         now = time.perf_counter()
         assert bench.lane.early_refusal(now + 20, now) is None, "nobody was refused yet"
         for ago in (0.2, 0.0):
