@@ -12,6 +12,8 @@ from door_bench import BODY, DEADLINE_SECONDS, INFER, PREDICT, SHED_AT_DOOR, VER
 from prometheus_client import CollectorRegistry
 from waiting import until_on_loop
 
+from windlass_core.direct import DirectRequest
+from windlass_core.heads import Head
 from windlass_infer.app import create
 from windlass_infer.intake import Intake
 from windlass_infer.lanes import runners
@@ -187,6 +189,25 @@ def test_a_time_that_is_none_is_400(run: Callable[..., None], given: str) -> Non
     async def test(served: Served) -> None:
         refused = await Client(served.app, headers={"Request-Timeout": given}).ask({"body": BODY})
         assert (refused.status, "number of seconds" in refused.json["detail"]) == (400, True)
+
+    run(test)
+
+
+def test_a_time_that_is_none_is_told_each_time_and_nothing_of_a_request_is_kept(run: Callable[..., None]) -> None:
+    async def test(served: Served) -> None:
+        statuses: list[int] = []
+
+        class Connected:
+            socket = None
+
+            def direct_answer(self, _request: DirectRequest, status: int, _headers: bytes, _body: bytes) -> None:
+                statuses.append(status)
+
+        head = Head.of(PREDICT.encode(), [(b"request-timeout", b"soon")])
+        for _ in range(3):
+            assert served.app.state.direct.handlers[head.url](DirectRequest(Connected(), head, BODY, keep_alive=True))
+        assert statuses == [400] * 3
+        assert head.note.wrong.__traceback__ is None
 
     run(test)
 

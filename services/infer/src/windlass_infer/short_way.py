@@ -55,7 +55,8 @@ def _noted(head: Head) -> _Note:
     try:
         seconds = own_seconds(head.fields)
     except BadRequest as error:
-        wrong = error
+        # Kept for all requests with this head: nothing of the first may stay with it, and raising it would add to it each time.
+        wrong = error.with_traceback(None)
     long = takes_long(b"", head.fields)
     note = _Note(long, seconds, wrong, alone=long or wrong is not None or TRACE_PARENT_KEY in head.fields)
     head.note = note
@@ -108,6 +109,9 @@ class ShortWay:
         exchange = _Exchange(self, route, request, self._tracing.begin(headers, route.path))
         try:
             exchange.serving = serving = self._service.lookup(route.name, route.version)
+            if note.wrong:
+                exchange.refuse(note.wrong)
+                return True
             terms: Terms = request.note or self._terms(note, serving, request)
             exchange.slot = slot = self._intake.enter(serving.measurements.shed)
             slot.hold(len(request.body))
@@ -118,8 +122,6 @@ class ShortWay:
 
     def _terms(self, note: _Note, serving: Serving, request: DirectRequest) -> Terms:
         """Of a request that the gate has not judged. Raises Overloaded when it would be too late."""
-        if note.wrong:
-            raise note.wrong
         terms = early_terms(note.own_seconds, request.arrived, self._service.spec.slo_p99_seconds)
         serving.lane.refuse_early(terms.deadline, request.received)
         return terms
