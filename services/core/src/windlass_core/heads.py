@@ -7,7 +7,7 @@ that are another for each request (ids, traces) are not kept. Used on one event 
 from dataclasses import dataclass
 from typing import Any
 
-# One client sends a head for each length of a body, which JSON has some dozens of. When they are full all are forgotten.
+# A client sends a head for each length of a body. When there are too many all are forgotten.
 MAX_HEADS = 1024
 MAX_HEAD_BYTES = 2048
 
