@@ -146,6 +146,8 @@ def test_when_refusals_go_on_a_lane_refuses_who_would_wait_long_though_in_time()
         for ago in (0.2, 0.0):
             turns.refused(now - ago)
         assert isinstance(bench.lane.early_refusal(now + 20, now), Overloaded)
+        with pytest.raises(Overloaded, match="than can be done: the answer would wait 6 s of the 19 s that it has"):
+            bench.lane.refuse_early(now + 19, now)
         assert bench.lane.early_refusal(now + 60, now) is None, "of a minute it is a small share"
         bench.engine.go.set()
         for answer in waiting:
@@ -153,5 +155,40 @@ def test_when_refusals_go_on_a_lane_refuses_who_would_wait_long_though_in_time()
         now = time.perf_counter()
         turns.refused(now)
         assert bench.lane.early_refusal(now + 20, now) is None, "nothing waits"
+
+    run(test)
+
+
+def test_refusals_that_are_the_engines_alone_are_none_of_the_loops() -> None:
+    async def test(bench: Bench) -> None:
+        waiting = [await bench.occupy(), bench.ask(1)]
+        turns = bench.runners.turns
+        turns.answered(1, 1e-6)  # next to nothing, but not nothing
+        now = time.perf_counter()
+        for ago in (0.2, 0.0):
+            assert isinstance(bench.lane.early_refusal(now + 1.5, now - ago), Overloaded), "the engine takes three seconds"
+        assert turns.patience(1.0, now) == 1.0
+        bench.engine.go.set()
+        for answer in waiting:
+            await answer
+
+    run(test)
+
+
+def test_what_is_refused_by_its_head_counts_as_asked_for_in_whatever_way() -> None:
+    async def test(bench: Bench) -> None:
+        waiting = [await bench.occupy(), bench.ask(1)]
+        offered: list[int] = []
+        bench.runners.load.offer = lambda rows, *_: offered.append(rows)  # type: ignore[method-assign]
+        now = time.perf_counter()
+        with pytest.raises(Overloaded):
+            bench.lane.refuse_early(now + 1.5, now)
+        for _ in range(3):
+            assert bench.lane.early_refusal(now + 1.5, now)
+        waiting.append(bench.ask(1))
+        assert offered == [1, 1, 3], "those that are refused alike are counted with the next"
+        bench.engine.go.set()
+        for answer in waiting:
+            await answer
 
     run(test)

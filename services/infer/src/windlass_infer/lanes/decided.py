@@ -18,7 +18,7 @@ class Decided:
         self.refused_alike = 0  # refusals that were found here since somebody last set this to 0
 
     def refuse(self, turn: int, answered: float, retry_after: int) -> Overloaded:
-        """Remember a refusal: whoever is read in this turn is answered no sooner than `answered`. Returns what it is told."""
+        """Remember a refusal, for all that are read in this turn and have no time beyond `answered`; what they are told."""
         refused = _too_busy(retry_after)
         self._refused = turn, answered, refused
         return refused

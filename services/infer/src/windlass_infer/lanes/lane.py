@@ -100,8 +100,7 @@ class Lane:
             Unavailable: the version is being let go.
         """
         self._runners.turns.read(now)
-        refusal = self._refusal(self._main, 1, deadline, Priority.INTERACTIVE, now)
-        if refusal is not None:
+        if refusal := self._refusal_by_head(deadline, now):
             raise refusal
 
     def early_refusal(self, deadline: float | None, now: float) -> Overloaded | Unavailable | None:
@@ -109,7 +108,7 @@ class Lane:
         turns = self._runners.turns
         turns.read(now)
         if self._full or self._closed or deadline is None:
-            return self._refusal(self._main, 1, deadline, Priority.INTERACTIVE, now)
+            return self._refusal_by_head(deadline, now)
         if refused := self._decided.refusal(turns.number, deadline):
             self._measurements.shed["deadline"] += 1
             return refused
@@ -118,7 +117,7 @@ class Lane:
             self._decided.admit(turns.number, deadline)
             return None
         self._offer(self._main, 1, now)
-        return self._decided.refuse(turns.number, now + found.seconds, found.retry_after)
+        return self._decided.refuse(turns.number, max(now + found.seconds, deadline), found.retry_after)
 
     def submit(
         self, inputs: Arrays, rows: int, done: Done, terms: Terms = WHENEVER, *, gone: Callable[[], bool] | None = None
@@ -166,6 +165,12 @@ class Lane:
         self._buckets.clear()
         await asyncio.to_thread(self._computer.close)
 
+    def _refusal_by_head(self, deadline: float | None, now: float) -> Overloaded | Unavailable | None:
+        refusal = self._refusal(self._main, 1, deadline, Priority.INTERACTIVE, now)
+        if refusal:
+            self._offer(self._main, 1, now)  # what is refused is asked for, too; what is let in counts when it is queued
+        return refusal
+
     def _offer(self, bucket: Bucket, rows: int, now: float) -> None:
         costs, rows = bucket.lane.costs, rows + self._decided.refused_alike
         self._decided.refused_alike = 0
@@ -189,8 +194,12 @@ class Lane:
         found = None if deadline is None or admitted else self._not_in_time(bucket, rows, deadline, priority, now)
         if found is None or deadline is None:
             return None
-        takes, given = f"{found.seconds:.3g} s", f"{max(deadline - now, 0.0):.3g} s"
-        sentence = f"the answer would take {takes}, but must be there in {given}; try again in {found.retry_after} s"
+        left = max(deadline - now, 0.0)
+        takes, given, again = f"{found.seconds:.3g} s", f"{left:.3g} s", f"try again in {found.retry_after} s"
+        if found.seconds > left:
+            sentence = f"the answer would take {takes}, but must be there in {given}; {again}"
+        else:
+            sentence = f"more is asked here than can be done: the answer would wait {takes} of the {given} that it has; {again}"
         return Overloaded(sentence, retry_after=found.retry_after)
 
     def _not_in_time(self, bucket: Bucket, rows: int, deadline: float, priority: Priority, now: float) -> Refusal | None:
@@ -198,18 +207,15 @@ class Lane:
         turns = self._runners.turns
         ahead = turns.seconds_ahead(len(bucket.lane.queue))
         refusal = bucket.runner.refusal(bucket.lane, rows, deadline - ahead, now, priority)
-        if refusal is not None:
-            refusal = Refusal(refusal.seconds + ahead, refusal.retry_after)
-        elif ahead > turns.patience(deadline - now, now):
-            # It would be in time, but it would keep others waiting who are refused in the end. What is said of it holds for all
-            # that have no more time.
-            refusal = Refusal(deadline - now, LEAST_RETRY_SECONDS)
-        else:
+        if refusal is None and ahead <= turns.patience(deadline - now, now):
             return None
-        if ahead > 0:
-            turns.refused(now)
         self._measurements.shed["deadline"] += 1
-        return refusal
+        if refusal is None or bucket.runner.refusal(bucket.lane, rows, deadline, now, priority) is None:
+            turns.refused(now)
+        if refusal is None:
+            # It would be in time, but it would keep others waiting who are refused in the end.
+            return Refusal(ahead, LEAST_RETRY_SECONDS)
+        return Refusal(refusal.seconds + ahead, refusal.retry_after)
 
     def _bucket(self, inputs: Arrays) -> Bucket:
         """The bucket of a request, on the runner where it belongs now."""
