@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from layout import REPOSITORY
+from scripts import script_at
 
 CORE = """
 [project]
@@ -26,12 +26,7 @@ dependencies = ["ours-core[store, serving]", "numpy"]
 
 @pytest.fixture
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("requirements", REPOSITORY / "dockerfiles" / "requirements.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script_at("dockerfiles/requirements.py")
 
 
 @pytest.fixture

@@ -222,7 +222,7 @@ def test_what_happens_is_measured(server: Any, client: httpx.Client) -> None:
         'windlass_infer_queue_seconds_bucket{le="0.0001",name="service",version="1"}',
         'windlass_infer_compute_seconds_bucket{le="0.0001",name="service",version="1"}',
         'windlass_infer_request_seconds_bucket{le="0.0001",name="service",version="1"}',
-        'windlass_infer_batch_rows_bucket{le="1",name="service",version="1"}',
+        'windlass_infer_batch_rows_bucket{le="1.0",name="service",version="1"}',
         'windlass_infer_rows_in_flight{name="service",version="1"} 0.0',
         'windlass_infer_shed_total{name="service",reason="deadline",version="1"} 0.0',
         'windlass_infer_seconds_per_row{name="service",version="1"}',

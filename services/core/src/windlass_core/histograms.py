@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 
 class Histogram:
@@ -36,7 +37,8 @@ class Histogram:
         total, buckets = 0, []
         for bound, count in zip((*self.bounds, float("inf")), self.counts, strict=True):
             total += count
-            buckets.append((f"{bound:g}" if bound < float("inf") else "+Inf", float(total)))
+            name: str = floatToGoString(bound)  # type: ignore[no-untyped-call]  # as prometheus_client names its own
+            buckets.append((name, float(total)))
         return buckets
 
 
