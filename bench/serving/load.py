@@ -30,9 +30,10 @@ from serving.plan import Measured, Plan
 if TYPE_CHECKING:
     from array import array
 
-# A connection's buffers hold a whole request, so that sending never blocks the generator.
+# A connection's buffers hold a whole request, so that sending is always done at once.
 SOCKET_BUFFER_BYTES = 1 << 20
-RECEIVE_BYTES = 1 << 18
+# Read into memory that stays: to take so much anew for each answer costs the kernel more than the answer.
+_RECEIVED = memoryview(bytearray(1 << 18))
 # Longer than any answer may take; after it what is outstanding counts as failed.
 DRAIN_SECONDS = 10.0
 # The generator must not wait for a core behind the server that it measures: its lag would be reported as the server's latency.
@@ -53,6 +54,7 @@ class Connection:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER_BYTES)
+        self.socket.setblocking(False)  # with a time-out Python asks the kernel before each call whether it may be made
         self.buffer = b""
         self.begun = 0.0
         self.number = -1  # of the request in flight; -1: none
@@ -61,14 +63,14 @@ class Connection:
     def receive(self) -> bytes | None:
         """The whole answer once it is there; empty when the server has closed the connection."""
         try:
-            piece = self.socket.recv(RECEIVE_BYTES, socket.MSG_DONTWAIT)
+            length = self.socket.recv_into(_RECEIVED)
         except BlockingIOError:
             return None
         except ConnectionError:
             return b""
-        if not piece:
+        if not length:
             return b""
-        answer = self.buffer + piece if self.buffer else piece
+        answer = self.buffer + _RECEIVED[:length]
         if _whole(answer):
             self.buffer = b""
             return answer
