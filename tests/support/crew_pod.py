@@ -38,7 +38,11 @@ def application(crew: Crew) -> Any:
         request.reply(200, b"", str(crew.number).encode())
         return True
 
-    app.state.direct.handlers[b"/number"] = direct
+    def refused_by_first(request: "DirectRequest") -> bool:
+        request.reply(429 if crew.number == 0 else 200, b"", str(crew.number).encode())
+        return True
+
+    app.state.direct.handlers |= {b"/number": direct, b"/refused-by-first": refused_by_first}
 
     @app.get("/who")
     async def who() -> dict[str, int]:

@@ -1,6 +1,7 @@
 """A connection is kept by the parent until a process has taken it: those on their way to a process that dies go to another."""
 
 import asyncio
+import math
 import signal
 import socket
 import sys
@@ -14,13 +15,14 @@ from children import bound_to_us
 from waiting import until_on_loop
 
 from windlass_core.processes.acceptor import Acceptor
-from windlass_core.processes.frames import UNTAKEN_AT_MOST
+from windlass_core.processes.frames import UNTAKEN_AT_MOST, Frame
 from windlass_core.processes.process import Process
+from windlass_core.processes.pulse import Pulse
 
 LOOPBACK = "127.0.0.1"
 # A process beside other work takes a quarter of a minute to start.
 PATIENCE_SECONDS = 50.0
-ANSWER, KEEP = "answer", "keep"
+ANSWER, KEEP, GIVE = "answer", "keep", "give"
 
 
 until = partial(until_on_loop, seconds=PATIENCE_SECONDS)
@@ -38,7 +40,7 @@ class Pod:
     async def start(self, *manners: str) -> None:
         """A process for each, and accept."""
         for number, manner in enumerate(manners):
-            process = await Process.start(number, bound_to_us([sys.executable, taking.__file__, manner]))
+            process = await Process.start(number, bound_to_us([sys.executable, taking.__file__, manner]), self.acceptor.hand_on)
             process.pulse.heard()
             self.processes[number] = process
         self.acceptor.resume()
@@ -166,6 +168,45 @@ async def what_nobody_can_take_any_more_is_closed_at_once(pod: Pod) -> None:
     assert await heard(clients[0]) == b""
 
 
+async def what_a_busy_process_gives_back_is_answered_by_another(pod: Pod) -> None:
+    await pod.start(GIVE, ANSWER)
+    clients = pod.clients(2)
+    await until(lambda: pod.processes[0].connections == 1 and not pod.untaken(0))
+    pod.acceptor.relieve(pod.processes[0])
+    assert [await heard(client) for client in clients] == [b"1", b"1"]
+
+
+async def what_a_process_had_given_back_when_it_died_is_answered_by_another(pod: Pod) -> None:
+    await pod.start(GIVE, ANSWER)
+    clients = pod.clients(2)
+    await until(lambda: pod.processes[0].connections == 1 and not pod.untaken(0))
+    pod.acceptor.relieve(pod.processes[0])
+    # Without a turn of our loop, until it is there to be taken.
+    assert pod.processes[0].sockets.recv(1, socket.MSG_PEEK | socket.MSG_WAITALL)
+    ended = await pod.kill(0)
+    pod.acceptor.hand_on(ended.untaken)
+    assert [await heard(client) for client in clients] == [b"1", b"1"]
+
+
+async def a_busy_process_is_given_none_while_another_has_room(pod: Pod) -> None:
+    await pod.start(ANSWER, ANSWER)
+    pod.processes[0].busy_at = math.inf
+    assert [await heard(client) for client in pod.clients(4)] == [b"1"] * 4
+
+
+async def nobody_gives_back_while_all_are_busy_or_silent(pod: Pod) -> None:
+    await pod.start(KEEP, KEEP, KEEP)
+    said: list[Frame] = []
+    pod.processes[0].say = said.append  # type: ignore[method-assign]
+    pod.processes[1].busy_at = math.inf
+    pod.processes[2].pulse = Pulse()
+    pod.acceptor.relieve(pod.processes[0])
+    assert said == []
+    pod.processes[1].busy_at = -math.inf
+    pod.acceptor.relieve(pod.processes[0])
+    assert said == [{"kind": "give back"}]
+
+
 @pytest.mark.parametrize(
     "scene",
     [
@@ -176,6 +217,10 @@ async def what_nobody_can_take_any_more_is_closed_at_once(pod: Pod) -> None:
         more_than_may_be_on_their_way_wait_and_are_answered,
         the_last_are_handed_over_when_the_pod_leaves,
         what_nobody_can_take_any_more_is_closed_at_once,
+        what_a_busy_process_gives_back_is_answered_by_another,
+        what_a_process_had_given_back_when_it_died_is_answered_by_another,
+        a_busy_process_is_given_none_while_another_has_room,
+        nobody_gives_back_while_all_are_busy_or_silent,
     ],
     ids=lambda scene: scene.__name__.replace("_", " "),
 )

@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Iterator
+from concurrent.futures import Future
 from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from waiting import until
 from windlass_core import server as server_module
 from windlass_core.direct import DirectRequest, header_lines
 from windlass_core.direct_protocol import DirectProtocol
+from windlass_core.processes.crew import Give
 from windlass_core.serving import BackgroundServer, create_app
 
 ECHO = "/echo"
@@ -102,6 +104,47 @@ def test_ways(connection: socket.socket, port: int, pieces: list[bytes], way: st
     status, headers, received = answer(connection)
     assert (status, headers["x-way"], received) == (200, way, body)
     assert headers["x-request-id"]
+
+
+def test_a_connection_leaves_when_nothing_is_under_way_on_it(application: Application) -> None:
+    given: list[socket.socket] = []
+
+    def give(leaving: socket.socket) -> bool:
+        given.append(leaving.dup())
+        return True
+
+    with BackgroundServer(application.app, 0, host="127.0.0.1") as server:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+
+            def leave(by: Give = give) -> bool:
+                """On the event loop, and not here: the connection is its own."""
+                (connection,) = server._server.server_state.connections
+                assert isinstance(connection, DirectProtocol)
+                left: Future[bool] = Future()
+                connection.loop.call_soon_threadsafe(lambda: left.set_result(connection.leave(by)))
+                return left.result(10)
+
+            client.sendall(post(BODY, "X-Wish: wait"))
+            until(lambda: application.waiting)
+            assert not leave(), "a request waits for its answer"
+            application.waiting.pop().reply(200, b"", b"")
+            assert answer(client)[0] == 200
+            client.sendall(post(BODY)[:20])
+            until(lambda: unread(client.getsockname()[1]) == 0)
+            assert not leave(), "a request has begun"
+            client.sendall(post(BODY)[20:])
+            assert answer(client)[0] == 200
+            assert not leave(lambda _: False), "nobody takes it"
+            assert given == []
+            assert leave()
+            (elsewhere,) = given
+            with elsewhere:
+                client.sendall(b"what comes now")
+                elsewhere.settimeout(10)
+                assert elsewhere.recv(100) == b"what comes now"
+                elsewhere.sendall(b"is answered elsewhere")
+                assert client.recv(100) == b"is answered elsewhere"
+        until(lambda: not server._server.server_state.connections)
 
 
 def wait_until_read(connection: socket.socket, port: int) -> None:

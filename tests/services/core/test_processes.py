@@ -137,6 +137,25 @@ def test_the_short_way_is_there_in_every_process(pod: Pod) -> None:
     assert answers == {"0", "1"}
 
 
+def test_connections_leave_a_process_that_goes_on_refusing_and_lose_nothing(new_pod: Callable[..., Pod]) -> None:
+    pod = new_pod()
+
+    def asked(client: Client) -> tuple[int, bytes]:
+        client.request("POST", "/refused-by-first")
+        answer = client.getresponse()
+        return answer.status, answer.read()
+
+    with pod.clients(6) as clients:
+        for client in clients:
+            client.connect()
+        ports = [client.sock.getsockname() for client in clients]
+        assert Counter(asked(client) for client in clients) == {(429, b"0"): 3, (200, b"1"): 3}
+        until(lambda: [asked(client) for client in clients] == [(200, b"1")] * 6, "all have gone to the other")
+        assert [client.sock.getsockname() for client in clients] == ports, "and none was opened anew"
+    assert "windlass_connections_moved_total 3.0" in pod.get("/metrics").text
+    until(lambda: {pod.get("/who").json()["number"] for _ in range(4)} == {0, 1}, "both are given new ones again")
+
+
 def test_a_question_reaches_all_processes(pod: Pod) -> None:
     assert sorted(pod.pids()) == [0, 1]
     assert len(set(pod.pids().values())) == COUNT

@@ -3,13 +3,13 @@
 Knows HTTP/1.1 as uvicorn and httptools have it, and no application.
 """
 
-import asyncio
 import fcntl
 import termios
 import time
 from array import array
 from asyncio import Transport
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -18,6 +18,8 @@ from windlass_core.direct import Answer, Direct, DirectHandler, DirectRequest
 from windlass_core.heads import Head
 from windlass_core.log import request_id as current_request_id
 from windlass_core.patience import Patience
+from windlass_core.processes.crew import Give
+from windlass_core.relief import Relief
 from windlass_core.requests import IN_FLIGHT, observe
 from windlass_core.waiting import Borrowed, borrowed
 
@@ -36,24 +38,6 @@ def _no_handler(request: DirectRequest) -> Answer:
 _NONE = Direct(failed=_no_handler)
 
 
-class Together:
-    """Refusals of one turn of an event loop, written at its end: a client that is woken for each takes the core each time."""
-
-    def __init__(self) -> None:
-        self._waiting: list[tuple[DirectRequest, Answer]] = []
-
-    def add(self, request: DirectRequest, answer: Answer) -> None:
-        """Answer a request when all that has come is read."""
-        if not self._waiting:
-            asyncio.get_running_loop().call_soon(self._reply)
-        self._waiting.append((request, answer))
-
-    def _reply(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for request, answer in waiting:
-            request.reply(*answer)
-
-
 class DirectProtocol(HttpToolsProtocol):
     """uvicorn's protocol with the short way in front.
 
@@ -61,18 +45,18 @@ class DirectProtocol(HttpToolsProtocol):
     what was read of it.
     """
 
-    def __init__(self, *, direct: Direct | None, together: Together, lost: Callable[[], None], **options: Any) -> None:
+    def __init__(self, *, direct: Direct | None, relief: Relief, lost: Callable[[], None], **options: Any) -> None:
         """For one connection.
 
         Args:
             direct: the handlers; None: all requests take the ASGI way.
-            together: what all connections of an event loop refuse.
+            relief: of the event loop, where refusals go on.
             lost: called when the connection is closed.
             options: uvicorn's.
         """
         super().__init__(**options)
         self._direct = direct or _NONE
-        self._together = together
+        self._relief = relief
         self._lost = lost
         self._handler: DirectHandler | None = None
         # Unanswered; not always the cycle, which is the newest request, and one behind it may have been read already.
@@ -201,6 +185,19 @@ class DirectProtocol(HttpToolsProtocol):
             self.transport.close()
         _ended(request, status)
         self.on_response_complete()
+        if status == HTTPStatus.TOO_MANY_REQUESTS:
+            self._relief.refused(self)
+
+    def leave(self, give: Give) -> bool:
+        """Give the socket to another process and be closed here; False when something is under way, or it is closed already.
+
+        Nothing that the client sends is lost: what comes from now on is read by the other process.
+        """
+        idle = self.patience.idle and self._is_free() and not self.transport.get_write_buffer_size()
+        if not idle or self.socket is None or self.transport.is_closing() or not give(self.socket):
+            return False
+        self.transport.close()
+        return True
 
     def on_response_complete(self) -> None:
         """As uvicorn has it, but without a timer for each answer: all connections are looked at once a second."""
@@ -223,7 +220,7 @@ class DirectProtocol(HttpToolsProtocol):
         IN_FLIGHT.count += 1
         try:
             if (gate := self._direct.gates.get(head.url)) is not None and (refused := gate(request)) is not None:
-                self._together.add(request, refused)
+                request.reply(*refused)
                 return True
             if _called(handler, request):
                 return True

@@ -22,11 +22,12 @@ from starlette.types import ASGIApp
 
 from windlass_core.contracts import RUN_PORT
 from windlass_core.direct import Direct
-from windlass_core.direct_protocol import DirectProtocol, Together
+from windlass_core.direct_protocol import DirectProtocol
 from windlass_core.errors import Unavailable
 from windlass_core.listening import ALL_INTERFACES, BACKLOG, DRAIN_DELAY_SECONDS, DRAIN_SECONDS, LINGER_SECONDS, listen
 from windlass_core.patience import LOOK_SECONDS, end_slow
 from windlass_core.processes.crew import Crew, WorkerCrew
+from windlass_core.relief import Relief
 
 # Of a server beside a run: the run is over, and nobody waits for more than one small answer.
 BACKGROUND_DRAIN_SECONDS = 1
@@ -138,7 +139,7 @@ class _Server(uvicorn.Server):
             timeout_graceful_shutdown=drain,
         )
         super().__init__(config)
-        self._together = Together()
+        self._relief = Relief(self.crew)
         self._drain_delay = drain_delay
         self._on_drain = on_drain
         self._until = until
@@ -150,7 +151,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if isinstance(self.crew, WorkerCrew):
-            await self.crew.begin(self._connected)
+            await self.crew.begin(self._connected, self._relief.give)
         self.settled.set()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -197,7 +198,7 @@ class _Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     def _protocol(self, **options: Any) -> DirectProtocol:
-        return DirectProtocol(direct=self._direct, together=self._together, lost=self.crew.closed, **options)
+        return DirectProtocol(direct=self._direct, relief=self._relief, lost=self.crew.closed, **options)
 
     def _connected(self, connection: socket.socket) -> None:
         """A connection that the parent has accepted."""

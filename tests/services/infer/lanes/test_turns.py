@@ -8,7 +8,7 @@ import pytest
 from lane_bench import Bench, run
 
 from windlass_infer.errors import Overloaded
-from windlass_infer.lanes.turns import MARGIN, NEWEST, OVER_SECONDS, OVERLOADED_SHARE, Turns
+from windlass_infer.lanes.turns import FORGET_SECONDS, MARGIN, NEWEST, OVER_SECONDS, OVERLOADED_SHARE, Turns
 
 
 class Loop:
@@ -72,7 +72,8 @@ def test_the_figures_follow_a_loop_that_becomes_slower_or_faster() -> None:
         pytest.param([0.0], 0.05, 1.0, id="the first refusals may be a burst"),
         pytest.param([0.0, 0.2], 0.2, OVERLOADED_SHARE, id="refusals that go on are more than can be done"),
         pytest.param([0.0, 0.2], 0.2 + OVER_SECONDS, 1.0, id="without refusals it is over"),
-        pytest.param([0.0, 0.2, 0.5], 0.5, 1.0, id="and the next may be a burst again"),
+        pytest.param([0.0, 0.2, 0.5], 0.5, OVERLOADED_SHARE, id="soon after, it is the same again"),
+        pytest.param([0.0, 0.2, 0.2 + FORGET_SECONDS], 0.2 + FORGET_SECONDS, 1.0, id="later it may be a burst again"),
         pytest.param([0.0, 0.2, 0.4, 0.6], 0.6, OVERLOADED_SHARE, id="it lasts as long as refusals do"),
     ],
 )
@@ -145,6 +146,8 @@ def test_when_refusals_go_on_a_lane_refuses_who_would_wait_long_though_in_time()
         assert bench.lane.early_refusal(now + 20, now) is None, "nobody was refused yet"
         for ago in (0.2, 0.0):
             turns.refused(now - ago)
+        assert bench.lane.early_refusal(now + 20, now) is None, "in this turn it is decided"
+        await asyncio.sleep(0)
         assert isinstance(bench.lane.early_refusal(now + 20, now), Overloaded)
         with pytest.raises(Overloaded, match="than can be done: the answer would wait 6 s of the 19 s that it has"):
             bench.lane.refuse_early(now + 19, now)

@@ -1,5 +1,7 @@
 """The parent's part in connections: accept them, give each to the process that has the fewest, and keep it until it is taken.
 
+A process that is asked for more than it can do is given none while others are not, and may give back some that it has.
+
 A socket on its way to a process is lost with it unless somebody else has it too. So the parent closes its own only when the
 process says that it has taken it, which it does before it reads from it; what a process that died had not taken goes to
 another, and its client notices nothing. While no process takes any, connections wait where the kernel keeps them.
@@ -58,13 +60,22 @@ class Acceptor:
         if self._ended:
             process.take_no_more()
 
-    def hand_on(self, untaken: Iterable[socket.socket]) -> None:
-        """Give others what a process that has ended had not taken; nobody is left to take it when all were told to end."""
+    def hand_on(self, connections: Iterable[socket.socket]) -> None:
+        """Give others what a process has given back, or had not taken when it ended.
+
+        Nobody is left to take it when all were told to end.
+        """
         if self._ended:
-            for accepted in untaken:
-                accepted.close()
+            for connection in connections:
+                connection.close()
         else:
-            self._keep(untaken)
+            self._keep(connections)
+
+    def relieve(self, busy: Process) -> None:
+        """Let a process that is asked for more than it can do give connections back, if another is not."""
+        busy.busy_at = self._loop.time()
+        if any(process.pulse.answers and not process.busy for process in self._processes.values()):
+            busy.say({"kind": "give back"})
 
     def close(self) -> None:
         """Hand over what the kernel has accepted already, which closing would cut, and tell all that it was the last."""
@@ -102,9 +113,10 @@ class Acceptor:
                 return
 
     def _give(self, accepted: socket.socket) -> bool:
-        """Give a connection to the process with the fewest, if it can to one that answers; False when none takes one."""
+        """Give a connection to the process with the fewest, of those that answer and are not busy; False when none takes it."""
         for process in sorted(
-            self._processes.values(), key=lambda process: (not process.pulse.answers, process.connections, process.given)
+            self._processes.values(),
+            key=lambda process: (not process.pulse.answers, process.busy, process.connections, process.given),
         ):
             if process.give(accepted, self._handed):
                 self._handed += 1

@@ -23,11 +23,16 @@ class PodAnswers:
         self._was_ready = False
         self._metrics = Merge()
         self._deaths = 0
+        self._moved = 0
 
     def died(self, process: str) -> None:
         """A process has died that was not told to end."""
         self._deaths += 1
         self._metrics.retire(process)
+
+    def moved(self, connections: int) -> None:
+        """So many connections go from a process that is asked for more than it can do to another."""
+        self._moved += connections
 
     def of(self, topic: str, answers: Mapping[str, Any]) -> Any:
         """One answer for READY and METRICS, else the list of all, in the order of the processes.
@@ -64,6 +69,13 @@ class PodAnswers:
                 "counter",
                 "windlass_process_deaths_total",
                 self._deaths,
+            ),
+            _family(
+                "windlass_connections_moved",
+                "Connections that went from a process of this pod that refused requests to one that did not.",
+                "counter",
+                "windlass_connections_moved_total",
+                self._moved,
             ),
         ]
 

@@ -2,6 +2,7 @@
 
     join      the crew that this process belongs to; a crew of one when it was started by itself
     ask       a question to all processes, this one among them
+    busy      that more is asked of this process than it can do: it may then give connections back
     answer    what this process says when a question comes
 
 Whatever changes the state of the service, or tells of all of it, asks the crew, so that it makes no difference which process
@@ -14,13 +15,14 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
+from functools import partial
 from inspect import isawaitable
 from itertools import count
 from typing import Any
 
 from windlass_core.errors import Unavailable
 from windlass_core.processes.answers import ALIVE, METRICS, PRESENT, READY, PodAnswers
-from windlass_core.processes.frames import READ_BYTES, Frame, FrameReader, encode, passed_sockets, say_taken
+from windlass_core.processes.frames import READ_BYTES, Frame, FrameReader, encode, pass_socket, passed_sockets, say_taken
 
 # "<number> <descriptor for sockets> <descriptor for messages>", for a process that the supervisor starts.
 WORKER_VARIABLE = "WINDLASS_WORKER"
@@ -35,6 +37,8 @@ TAKEN_AT_ONCE = 32
 
 # Gives the answer to a question's document, now or later; both as JSON can hold them.
 Answer = Callable[[Any], Any | Awaitable[Any]]
+# Gives a connection back to the parent; False when it takes none now. The process closes its own end of it afterwards.
+Give = Callable[[socket.socket], bool]
 
 _log = logging.getLogger(__name__)
 
@@ -67,6 +71,9 @@ class Crew:
 
     def closed(self) -> None:
         """A connection is closed that the parent gave to this process; a process alone has no parent to tell."""
+
+    def busy(self) -> None:
+        """More is asked of this process than it can do; others of the pod may have room, a process alone has none."""
 
     async def why_not_ready(self) -> str | None:
         """None when the pod can be sent requests, else a sentence."""
@@ -120,8 +127,14 @@ class WorkerCrew(Crew):
         """Whether the supervisor is gone: nobody will give connections any more, or bring this process back."""
         return self._orphaned
 
-    async def begin(self, connected: Callable[[socket.socket], None]) -> None:
-        """Take connections, and answer questions, from now on; on the event loop that is running."""
+    async def begin(self, connected: Callable[[socket.socket], None], relieved: Callable[[Give], None]) -> None:
+        """Take connections, and answer questions, from now on; on the event loop that is running.
+
+        Args:
+            connected: called with each connection.
+            relieved: called some time after `busy` when others have room, with what takes connections back.
+        """
+        self._relieved = relieved
         reader, self._writer = await asyncio.open_unix_connection(sock=self._messages)
         self._keep(self._listen(reader))
         loop = asyncio.get_running_loop()
@@ -140,6 +153,10 @@ class WorkerCrew(Crew):
     def closed(self) -> None:
         """A connection that was given to this process is closed."""
         self._say({"kind": "closed"})
+
+    def busy(self) -> None:
+        """More is asked of this process than it can do."""
+        self._say({"kind": "busy"})
 
     async def ask(self, topic: str, document: Any = None, *, seconds: float = ASK_SECONDS) -> Any:
         """As Crew."""
@@ -176,6 +193,8 @@ class WorkerCrew(Crew):
                 for frame in self._frames.feed(piece):
                     if frame["kind"] == "question":
                         self._keep(self._reply(frame))
+                    elif frame["kind"] == "give back":
+                        self._relieved(partial(pass_socket, self._sockets))
                     elif (future := self._asked.get(frame["id"])) and not future.done():
                         future.set_result(frame["answer"])
         except ConnectionError:

@@ -1,17 +1,18 @@
 """What the parent and its processes say to each other: one JSON object a line, on a stream socket; and sockets, on another.
 
 What a process says of the sockets that it has taken goes back on their own channel: there it is sent at once, before anything
-is read from them, and not when the event loop comes to it.
+is read from them, and not when the event loop comes to it. So do sockets that it gives back.
 
 Knows how to say it, and nothing of what is meant.
 """
 
 import array
 import json
-import os
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 # A snapshot of all metrics is some ten kilobytes; a line beyond this is no message of ours.
@@ -22,6 +23,7 @@ READ_BYTES = 64 * 1024
 UNTAKEN_AT_MOST = 128
 _SOCKET = b"s"
 _TAKEN = b"t"
+_ONE_DESCRIPTOR = socket.CMSG_SPACE(array.array("i").itemsize)
 
 Frame = dict[str, Any]
 
@@ -66,16 +68,12 @@ def passed_sockets(channel: socket.socket, limit: int) -> Iterator[socket.socket
     """
     for _ in range(limit):
         try:
-            data, descriptors, _flags, _address = socket.recv_fds(channel, 1, 1, socket.MSG_DONTWAIT)
+            data, passed = _received(channel, 1)
         except BlockingIOError:
             return
         if not data:
             raise EOFError
-        if not descriptors:
-            yield None
-        for descriptor in descriptors:
-            os.set_inheritable(descriptor, False)
-            yield socket.socket(fileno=descriptor)
+        yield passed
 
 
 def say_taken(channel: socket.socket, number: int) -> None:
@@ -84,14 +82,46 @@ def say_taken(channel: socket.socket, number: int) -> None:
         channel.send(_TAKEN * number, socket.MSG_DONTWAIT)
 
 
-def said_taken(channel: socket.socket) -> int:
-    """How many sockets the other end has taken since this was asked last. Raises EOFError when it will say no more."""
-    try:
-        said = channel.recv(UNTAKEN_AT_MOST, socket.MSG_DONTWAIT)
-    except BlockingIOError:
-        return 0
-    except ConnectionError:
-        raise EOFError from None
-    if not said:
-        raise EOFError
-    return len(said)
+@dataclass(slots=True)
+class Said:
+    """What the other end has said of sockets.
+
+    Attributes:
+        taken: how many it has taken, in the order in which they were handed over.
+        given_back: those that it wants another to have.
+        ended: it will say no more.
+    """
+
+    taken: int = 0
+    given_back: list[socket.socket] = field(default_factory=list)
+    ended: bool = False
+
+
+def said_of_sockets(channel: socket.socket) -> Said:
+    """What the other end has said of sockets since this was asked last."""
+    said = Said()
+    while not said.ended:
+        try:
+            data, passed = _received(channel, UNTAKEN_AT_MOST)
+        except BlockingIOError:
+            break
+        except ConnectionError:
+            data, passed = b"", None
+        said.taken += data.count(_TAKEN)
+        said.ended = not data
+        if passed is not None:
+            said.given_back.append(passed)
+    return said
+
+
+def _received(channel: socket.socket, length: int) -> tuple[bytes, socket.socket | None]:
+    """So many bytes at most, up to the first that came with a socket, and that socket; no bytes at the end.
+
+    None in place of a socket that this process has no descriptor left for. Raises BlockingIOError when there is nothing.
+    """
+    # Not by socket.recv_fds, which takes flags and forgets them.
+    data, found, _flags, _address = channel.recvmsg(length, _ONE_DESCRIPTOR, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC)
+    if not found:
+        return data, None
+    _level, _kind, passed = found[0]
+    return data, socket.socket(fileno=int.from_bytes(passed, sys.byteorder))

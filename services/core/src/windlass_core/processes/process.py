@@ -1,19 +1,26 @@
 """One serving process as its parent has it: the program, and the two sockets to speak to it."""
 
 import asyncio
+import math
 import os
 import socket
 import subprocess
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Self
 
 from windlass_core.processes.answers import PRESENT
 from windlass_core.processes.crew import WORKER_VARIABLE
-from windlass_core.processes.frames import UNTAKEN_AT_MOST, Frame, encode, pass_socket, said_taken
+from windlass_core.processes.frames import UNTAKEN_AT_MOST, Frame, encode, pass_socket, said_of_sockets
 from windlass_core.processes.pulse import Pulse
+
+# After it has last said that more is asked of it than it can do, which it says again and again, it is taken to be so no more.
+BUSY_SECONDS = 0.25
+
+# Gives others the connections that a process has given back.
+GiveOthers = Callable[[Sequence[socket.socket]], None]
 
 
 @dataclass
@@ -28,6 +35,7 @@ class Process:
         pulse: whether its event loop turns.
         fault: why its parent has ended it; empty when it ended by itself.
         given: number of the last connection that it was given: among equals the one that has waited longest is next.
+        busy_at: when it last said that more is asked of it than it can do, in seconds of the event loop.
     """
 
     number: int
@@ -36,14 +44,16 @@ class Process:
     sockets: socket.socket
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
+    give_others: GiveOthers
     connections: int = 0
     untaken: deque[socket.socket] = field(default_factory=deque)
     given: int = 0
+    busy_at: float = -math.inf
     pulse: Pulse = field(default_factory=Pulse)
     fault: str = ""
 
     @classmethod
-    async def start(cls, number: int, command: Sequence[str]) -> Self:
+    async def start(cls, number: int, command: Sequence[str], give_others: GiveOthers) -> Self:
         """Start the program, with its ends of the sockets. Raises OSError when the system has no room for it."""
         ours, theirs = zip(*(socket.socketpair() for _ in range(2)), strict=True)
         descriptors = [end.fileno() for end in theirs]
@@ -59,8 +69,8 @@ class Process:
             for end in theirs:
                 end.close()
         reader, writer = await asyncio.open_unix_connection(sock=ours[1])
-        process = cls(number, program, os.pidfd_open(program.pid), ours[0], reader, writer)
-        asyncio.get_running_loop().add_reader(ours[0].fileno(), process._forget_taken)
+        process = cls(number, program, os.pidfd_open(program.pid), ours[0], reader, writer, give_others)
+        asyncio.get_running_loop().add_reader(ours[0].fileno(), process._hear)
         return process
 
     def give(self, accepted: socket.socket, handed: int) -> bool:
@@ -71,6 +81,11 @@ class Process:
         self.connections += 1
         self.given = handed
         return True
+
+    @property
+    def busy(self) -> bool:
+        """Whether more is asked of it than it can do."""
+        return asyncio.get_running_loop().time() - self.busy_at < BUSY_SECONDS
 
     def take_no_more(self) -> None:
         """Tell it, behind the connections that it was given, that there will be no others."""
@@ -98,16 +113,18 @@ class Process:
         Returns:
             Its exit code, negative for a signal.
         """
-        self._forget_taken()  # what it has said in its last moment
+        self._hear()  # what it has said in its last moment
         asyncio.get_running_loop().remove_reader(self.sockets.fileno())
         os.close(self.pidfd)
         self.sockets.close()
         self.writer.close()
         return self.program.wait()
 
-    def _forget_taken(self) -> None:
-        try:
-            for _ in range(said_taken(self.sockets)):
-                self.untaken.popleft().close()
-        except EOFError:
+    def _hear(self) -> None:
+        said = said_of_sockets(self.sockets)
+        for _ in range(said.taken):
+            self.untaken.popleft().close()
+        if said.given_back:
+            self.give_others(said.given_back)
+        if said.ended:
             asyncio.get_running_loop().remove_reader(self.sockets.fileno())

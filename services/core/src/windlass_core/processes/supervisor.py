@@ -73,7 +73,7 @@ class Supervisor:
     async def _start(self, number: int) -> None:
         self._starting += 1
         try:
-            process = await Process.start(number, self._command)
+            process = await Process.start(number, self._command, self._given_back)
         except OSError as error:
             _log.error("process %d could not be started", number, extra={"error": str(error)})
             self._died(number, f"because it could not be started: {error.strerror}")
@@ -182,10 +182,16 @@ class Supervisor:
         process.pulse.heard()
         if frame["kind"] == "closed":
             process.connections -= 1
+        elif frame["kind"] == "busy":
+            self._acceptor.relieve(process)
         elif frame["kind"] == "ask":
             self._inquiries.ask(process, frame, self._processes.values())
         else:
             self._inquiries.answered(process, frame)
+
+    def _given_back(self, connections: Sequence[socket.socket]) -> None:
+        self._answers.moved(len(connections))
+        self._acceptor.hand_on(connections)
 
     def _keep(self, work: Coroutine[None, None, None]) -> None:
         task = self._loop.create_task(work)

@@ -1,6 +1,8 @@
-"""What a lane has decided in this turn of the event loop by the heads of requests, so that the next one alike costs nothing.
+"""What a lane has decided in this turn of the event loop by the heads of requests, so that the next few alike cost nothing.
 
-Under overload a refusal must cost a fraction of an answer; a look at all that waits is a good part of it. Knows no queue.
+Under overload a decision is made for every request, and a look at all that waits costs as much as the rest of a refusal. In a
+moment hardly anything changes: who has no more time than one that was refused is refused, and who has no less than one that was
+let in is let in. Knows no queue.
 """
 
 import math
@@ -8,36 +10,60 @@ from functools import cache
 
 from windlass_infer.errors import Overloaded
 
+# Requests to which a decision applies, beyond the one for which it was made: what they change is a fraction of a millisecond.
+ALIKE = 7
+
 
 class Decided:
-    """The last refusal and the last admission, each good for the turn in which it was decided."""
+    """The last decisions, good for a few requests of the turn in which they were made."""
 
     def __init__(self) -> None:
-        self._refused: tuple[int, float, Overloaded | None] = -1, -math.inf, None
-        self._admitted = -1, math.inf
+        self._turn = -1
+        self._left = 0
+        self._refused_until = -math.inf
+        self._refused = _too_busy(0)
+        self._let_in_from = math.inf
+        self._let_in = -1, math.inf
         self.refused_alike = 0  # refusals that were found here since somebody last set this to 0
 
-    def refuse(self, turn: int, answered: float, retry_after: int) -> Overloaded:
-        """Remember a refusal, for all that are read in this turn and have no time beyond `answered`; what they are told."""
-        refused = _too_busy(retry_after)
-        self._refused = turn, answered, refused
-        return refused
-
     def refusal(self, turn: int, deadline: float) -> Overloaded | None:
-        """What a request is told that has no more time than one that was refused in this turn; None when it has."""
-        refused_turn, answered, refused = self._refused
-        if refused_turn != turn or deadline > answered:
+        """What a request is told that has no more time than one that was refused just now; None when it has."""
+        if turn != self._turn or deadline > self._refused_until or not self._left:
             return None
+        self._left -= 1
         self.refused_alike += 1
-        return refused
+        return self._refused
 
-    def admit(self, turn: int, deadline: float) -> None:
+    def lets_in(self, turn: int, deadline: float) -> bool:
+        """Whether a request has no less time than one that was let in just now."""
+        if turn != self._turn or deadline < self._let_in_from or not self._left:
+            return False
+        self._left -= 1
+        self._let_in = turn, deadline
+        return True
+
+    def refuse(self, turn: int, until: float, retry_after: int) -> Overloaded:
+        """Remember that requests with deadlines up to `until` are refused; what they are told."""
+        self._begin(turn)
+        self._refused_until, self._refused = until, _too_busy(retry_after)
+        self._let_in_from = max(self._let_in_from, until)
+        return self._refused
+
+    def let_in(self, turn: int, deadline: float) -> None:
         """Remember that one row was let in before its body was read."""
-        self._admitted = turn, deadline
+        self._begin(turn)
+        self._let_in_from = deadline
+        self._refused_until = min(self._refused_until, math.nextafter(deadline, -math.inf))
+        self._let_in = turn, deadline
 
-    def admitted(self, turn: int, deadline: float | None) -> bool:
+    def was_let_in(self, turn: int, deadline: float | None) -> bool:
         """Whether that was the last one let in: its body is read now, and it is not judged again."""
-        return self._admitted == (turn, deadline)
+        return self._let_in == (turn, deadline)
+
+    def _begin(self, turn: int) -> None:
+        self._left = ALIKE
+        if turn != self._turn:
+            self._turn, self._refused_until, self._let_in_from = turn, -math.inf, math.inf
 
 
 @cache

@@ -12,6 +12,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from windlass_core.errors import Unavailable
 from windlass_infer.engine import Arrays, Engine
@@ -24,7 +25,7 @@ from windlass_infer.lanes.terms import WHENEVER, Terms
 from windlass_infer.metrics import BatchStatistics, Measurements
 from windlass_infer.scheduling.costs import CostModel
 from windlass_infer.scheduling.queue import MAX_BATCH_ROWS, Priority, Taken, Work
-from windlass_infer.scheduling.scheduler import LEAST_RETRY_SECONDS, Refusal
+from windlass_infer.scheduling.scheduler import LEAST_RETRY_SECONDS
 
 # Rows that may wait before new ones are refused: 32 full batches. An early 429, after which another pod can answer, is better
 # than a long queue.
@@ -35,6 +36,18 @@ MAX_BUCKETS = 64
 Shape = tuple[tuple[int, ...], ...]
 
 log = logging.getLogger(__name__)
+
+
+class TooLate(NamedTuple):
+    """Why a request is not taken in, in figures.
+
+    `seconds` until it would be answered, `needed_seconds` that it would have to have for that, and `retry_after` whole seconds
+    until one like it probably would be in time.
+    """
+
+    seconds: float
+    needed_seconds: float
+    retry_after: int
 
 
 class Ticket:
@@ -112,12 +125,14 @@ class Lane:
         if refused := self._decided.refusal(turns.number, deadline):
             self._measurements.shed["deadline"] += 1
             return refused
+        if self._decided.lets_in(turns.number, deadline):
+            return None
         found = self._not_in_time(self._main, 1, deadline, Priority.INTERACTIVE, now)
         if found is None:
-            self._decided.admit(turns.number, deadline)
+            self._decided.let_in(turns.number, deadline)
             return None
         self._offer(self._main, 1, now)
-        return self._decided.refuse(turns.number, max(now + found.seconds, deadline), found.retry_after)
+        return self._decided.refuse(turns.number, max(now + found.needed_seconds, deadline), found.retry_after)
 
     def submit(
         self, inputs: Arrays, rows: int, done: Done, terms: Terms = WHENEVER, *, gone: Callable[[], bool] | None = None
@@ -190,7 +205,7 @@ class Lane:
             wait = max(LEAST_RETRY_SECONDS, math.ceil(bucket.runner.backlog_seconds(now)))
             waiting = self._measurements.rows_in_flight
             return Overloaded(f"{waiting} rows wait already; try again in {wait} s", retry_after=wait)
-        admitted = rows == 1 and self._decided.admitted(self._runners.turns.number, deadline)
+        admitted = rows == 1 and self._decided.was_let_in(self._runners.turns.number, deadline)
         found = None if deadline is None or admitted else self._not_in_time(bucket, rows, deadline, priority, now)
         if found is None or deadline is None:
             return None
@@ -202,7 +217,7 @@ class Lane:
             sentence = f"more is asked here than can be done: the answer would wait {takes} of the {given} that it has; {again}"
         return Overloaded(sentence, retry_after=found.retry_after)
 
-    def _not_in_time(self, bucket: Bucket, rows: int, deadline: float, priority: Priority, now: float) -> Refusal | None:
+    def _not_in_time(self, bucket: Bucket, rows: int, deadline: float, priority: Priority, now: float) -> TooLate | None:
         """Why the answer would come after the deadline: for what the engine has to do, or the event loop."""
         turns = self._runners.turns
         ahead = turns.seconds_ahead(len(bucket.lane.queue))
@@ -214,8 +229,9 @@ class Lane:
             turns.refused(now)
         if refusal is None:
             # It would be in time, but it would keep others waiting who are refused in the end.
-            return Refusal(ahead, LEAST_RETRY_SECONDS)
-        return Refusal(refusal.seconds + ahead, refusal.retry_after)
+            return TooLate(ahead, turns.time_needed(ahead, now), LEAST_RETRY_SECONDS)
+        seconds = refusal.seconds + ahead
+        return TooLate(seconds, seconds, refusal.retry_after)
 
     def _bucket(self, inputs: Arrays) -> Bucket:
         """The bucket of a request, on the runner where it belongs now."""

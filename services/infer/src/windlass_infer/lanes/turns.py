@@ -15,12 +15,12 @@ from collections.abc import Callable
 # Weight of the newest turn: the last ten count, so that the figures follow a neighbour on the same core within a moment.
 NEWEST = 0.1
 # Refusals that go on for so long are no burst: more is asked than can be done. Waiting for as long as deadlines allow would
-# answer no more then, and keep waiting who is refused in the end; from then on each waits only for a share of its time. Of 0.1,
-# 0.25, 0.5 and all of it tried at 1.2 times capacity with 50 ms, a quarter had the most answered; with less, cores were idle.
+# answer no more then, and keep waiting who is refused in the end; from then on each waits only for a share of its time. Of
+# 0.125 and 0.25 tried at 1.2 times capacity with 50 ms, both had as many answered; with the eighth those waited half as long.
 BURST_SECONDS = 0.1
-OVERLOADED_SHARE = 0.25
-# Without a refusal for so long, it is over.
-OVER_SECONDS = 0.25
+OVERLOADED_SHARE = 0.125
+# Without a refusal for so long, it is over; with another one sooner than this it is the same again, and no new burst.
+OVER_SECONDS, FORGET_SECONDS = 0.25, 1.0
 # Turns are not alike, an answer still has its way to the client, and short turns keep few requests waiting: so much longer than
 # the turn before is allowed for. Of 1, 1.5, 2 and 3 tried at 1.2 times capacity with 50 ms, 3 had the most answered in time.
 MARGIN = 3.0
@@ -74,14 +74,20 @@ class Turns:
 
         As with CoDel (Nichols and Jacobson, 2012), a queue that dissolves is a burst, and one that stays is only delay.
         """
-        overloaded = now - self._refused < OVER_SECONDS and now - self._refusing_since > BURST_SECONDS
-        return OVERLOADED_SHARE * left if overloaded else left
+        return OVERLOADED_SHARE * left if self._overloaded(now) else left
+
+    def time_needed(self, seconds: float, now: float) -> float:
+        """How much time a request must have left to wait for so many seconds: `patience` the other way round."""
+        return seconds / OVERLOADED_SHARE if self._overloaded(now) else seconds
 
     def refused(self, now: float) -> None:
         """Learn that a request was refused because this loop has too much to do."""
-        if now - self._refused >= OVER_SECONDS:
+        if now - self._refused >= FORGET_SECONDS:
             self._refusing_since = now
         self._refused = now
+
+    def _overloaded(self, now: float) -> bool:
+        return now - self._refused < OVER_SECONDS and now - self._refusing_since > BURST_SECONDS
 
     def _end(self) -> None:
         seconds = (self._clock() - self._began) / self._read

@@ -165,6 +165,8 @@ class LaneQueue(Generic[Item]):
 
     def take(self, now: float) -> Taken[Item]:
         """The next batch, and those that it is too late for, taken out of the queue."""
+        if self._all_in_time(now):
+            return self._take_all()
         taken: Taken[Item] = Taken()
         aside: list[Work[Item]] = []
         bound = self.max_batch_rows
@@ -185,6 +187,21 @@ class LaneQueue(Generic[Item]):
             self._take_piece(work, rows, taken)
         for work in aside:
             self.add(work)
+        return taken
+
+    def _all_in_time(self, now: float) -> bool:
+        """Whether one batch holds all that waits, and ends before the first of it is due; so it is nearly always."""
+        if not self._entries or self.rows > self.max_batch_rows or not self.interactive(now):
+            return False
+        # The next piece of a request that was cut is due after its deadline.
+        return now + self.costs.seconds(self.rows) <= self._entries[0][0] and not any(work.taken for work in self)
+
+    def _take_all(self) -> Taken[Item]:
+        taken = Taken([Piece(work, 0, work.rows) for work in self], rows=self.rows)
+        for work in self:
+            work.taken, work.queued = work.rows, False
+        self._entries.clear()
+        self.rows = 0
         return taken
 
     def _take_piece(self, work: Work[Item], rows: int, taken: Taken[Item]) -> None:

@@ -1,0 +1,65 @@
+"""Which connections leave a process that is asked for more than it can do, while others of its pod have room.
+
+A refusal is quick, and a client's pool sends the next request where the last answer came from: so the process that refuses is
+asked more and more, and the others idle. Connections cannot be asked to spread, but they can be moved: one on which a request
+was just refused, and nothing is under way, goes back to the parent, which gives it to a process that does not refuse.
+
+Used on the event loop. Knows no HTTP and no sockets.
+"""
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from windlass_core.processes.crew import Crew, Give
+
+# Refusals that go on for so long are no burst.
+LASTING_SECONDS = 0.1
+# Without a refusal for so long, it is over.
+OVER_SECONDS = 0.25
+# How often the parent is asked whether others have room.
+ASK_SECONDS = 0.05
+# Of those that were refused since it was last asked, so many leave at once: what they bring is seen before more follow.
+LEAVING_SHARE = 0.25
+# A move costs parent and processes a third of a millisecond together.
+LEAVING_AT_MOST = 32
+
+
+class Leaving(Protocol):
+    """A connection that may leave."""
+
+    def leave(self, give: Give) -> bool:
+        """Give its socket away and be closed here; False when something is under way on it, or it is closed."""
+
+
+class Relief:
+    """Of one event loop."""
+
+    def __init__(self, crew: Crew, clock: Callable[[], float] = time.monotonic) -> None:
+        self._crew = crew
+        self._clock = clock
+        self._since = self._last = self._asked = -math.inf
+        self._number = 0  # refused since the parent was asked last
+        self._refused: deque[Leaving] = deque(maxlen=LEAVING_AT_MOST)
+
+    def refused(self, connection: Leaving) -> None:
+        """A request on this connection was refused, because more is asked than this process can do."""
+        now = self._clock()
+        if now - self._last >= OVER_SECONDS:
+            self._since = now
+        self._last = now
+        self._number += 1
+        self._refused.append(connection)
+        if now - self._asked >= ASK_SECONDS and now - self._since >= LASTING_SECONDS:
+            self._asked = now
+            self._crew.busy()
+
+    def give(self, give: Give) -> None:
+        """Others have room: let those leave that were refused last, because they are asked first again."""
+        leaving = min(math.ceil(LEAVING_SHARE * self._number), LEAVING_AT_MOST)
+        while leaving and self._refused:
+            leaving -= self._refused.pop().leave(give)
+        self._refused.clear()
+        self._number = 0

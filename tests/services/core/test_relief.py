@@ -1,0 +1,93 @@
+"""A process that goes on refusing asks for relief, and a part of what it refused leaves when others have room."""
+
+import socket
+from dataclasses import dataclass, field
+
+import pytest
+
+from windlass_core.processes.crew import Crew, Give
+from windlass_core.relief import ASK_SECONDS, LASTING_SECONDS, LEAVING_AT_MOST, OVER_SECONDS, Relief
+
+
+class Asking(Crew):
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    def busy(self) -> None:
+        self.asked += 1
+
+
+@dataclass
+class Connection:
+    number: int
+    may: bool = True
+    left: list[int] = field(default_factory=list)
+
+    def leave(self, _give: Give) -> bool:
+        if self.may:
+            self.left.append(self.number)
+        return self.may
+
+
+class Loop:
+    """An event loop whose time is told."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.crew = Asking()
+        self.relief = Relief(self.crew, clock=lambda: self.now)
+        self.left: list[int] = []
+
+    def refuse(self, number: int, *, times: int = 1, seconds: float = 0.0, may: bool = True) -> None:
+        for count in range(times):
+            self.relief.refused(Connection(number + count, may, self.left))
+            self.now += seconds
+
+
+def give(_connection: socket.socket) -> bool:
+    raise AssertionError("these connections have no socket")
+
+
+@pytest.mark.parametrize(
+    ("times", "seconds", "asked"),
+    [
+        pytest.param(1000, 0.0, 0, id="a burst is none, however many are refused"),
+        pytest.param(10, LASTING_SECONDS / 20, 0, id="nor is what is over soon"),
+        pytest.param(9, LASTING_SECONDS / 4, 3, id="refusals that go on are, and it is asked for again and again"),
+        pytest.param(4000, LASTING_SECONDS / 1000, 6, id="but not with each"),
+        pytest.param(9, OVER_SECONDS, 0, id="a refusal now and then is none"),
+    ],
+)
+def test_relief_is_asked_for_when_refusals_go_on(times: int, seconds: float, asked: int) -> None:
+    assert ASK_SECONDS == LASTING_SECONDS / 2
+    loop = Loop()
+    loop.refuse(0, times=times, seconds=seconds)
+    assert loop.crew.asked == asked
+
+
+def test_a_quarter_of_those_refused_leaves_the_last_first() -> None:
+    loop = Loop()
+    loop.refuse(0, times=12)
+    loop.relief.give(give)
+    assert loop.left == [11, 10, 9]
+    loop.relief.give(give)
+    assert loop.left == [11, 10, 9], "what was refused before has been seen"
+
+
+def test_one_leaves_at_least_and_never_many() -> None:
+    loop = Loop()
+    loop.refuse(0)
+    loop.relief.give(give)
+    assert loop.left == [0]
+    loop.refuse(0, times=1000)
+    loop.relief.give(give)
+    assert len(loop.left) == 1 + LEAVING_AT_MOST
+
+
+def test_in_the_place_of_one_that_cannot_leave_goes_another() -> None:
+    loop = Loop()
+    loop.refuse(0, times=7)
+    loop.refuse(7, may=False)
+    loop.relief.give(give)
+    assert loop.left == [6, 5]
