@@ -148,7 +148,7 @@ def test_a_body_of_raw_values_is_rows_of_the_only_input() -> None:
     values = np.arange(6, dtype="<f4")
     request = parse_request(values.tobytes(), "0", TensorSignature("features", "FP32", (-1, 3)))
     np.testing.assert_array_equal(request.inputs[0].values, values.reshape(2, 3))
-    assert request.selected(["probabilities"]) == (RequestedOutput("probabilities", binary=True),)
+    assert request.selected(("probabilities",)) == (RequestedOutput("probabilities", binary=True),)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_outputs_can_be_chosen_and_each_be_binary_or_json() -> None:
             "outputs": [{"name": "b"}, {"name": "a", "parameters": {"binary_data": False}}],
         }
     )
-    assert parse_request(body).selected(["a", "b"]) == (RequestedOutput("b", True), RequestedOutput("a", False))
+    assert parse_request(body).selected(("a", "b")) == (RequestedOutput("b", True), RequestedOutput("a", False))
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_the_schedule_of_a_request_is_read(parameters: dict[str, Any], expected:
 def test_an_output_cannot_be_asked_for_twice() -> None:
     body = orjson.dumps({**orjson.loads(infer()), "outputs": [{"name": "a"}, {"name": "a"}]})
     with pytest.raises(BadRequest, match="output 'a' is asked for twice"):
-        parse_request(body).selected(["a"])
+        parse_request(body).selected(("a",))
 
 
 def test_bytes_that_are_no_text_pass_unchanged() -> None:
@@ -259,7 +259,7 @@ def test_what_is_not_one_number_a_class_has_no_best_classes(tensor: Tensor) -> N
 def test_an_output_that_the_model_has_not_is_refused() -> None:
     body = orjson.dumps({**orjson.loads(infer()), "outputs": [{"name": "logits"}]})
     with pytest.raises(BadRequest, match="output 'logits' is not one of label, probabilities"):
-        parse_request(body).selected(["label", "probabilities"])
+        parse_request(body).selected(("label", "probabilities"))
 
 
 def test_a_response_is_json_and_echoes_id_model_and_version() -> None:

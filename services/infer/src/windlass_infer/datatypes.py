@@ -102,8 +102,9 @@ def shape_of(shape: object, *, tensor: str) -> tuple[int, ...]:
     """The dimensions, if they are a list of whole numbers that a tensor can have. Raises BadRequest."""
     if not isinstance(shape, list) or not 1 <= len(shape) <= MAX_RANK:
         raise BadRequest(f"tensor '{tensor}': shape must be a list of 1 to {MAX_RANK} whole numbers, not {shown(shape)}")
-    if any(type(size) is not int or not 0 <= size <= MAX_DIMENSION for size in shape):
-        raise BadRequest(f"tensor '{tensor}': shape {shown(shape)} must hold whole numbers from 0 to {MAX_DIMENSION}")
+    for size in shape:
+        if type(size) is not int or not 0 <= size <= MAX_DIMENSION:
+            raise BadRequest(f"tensor '{tensor}': shape {shown(shape)} must hold whole numbers from 0 to {MAX_DIMENSION}")
     return tuple(shape)
 
 

@@ -5,8 +5,9 @@ whose length the header `Inference-Header-Content-Length` gives, then the raw te
 Whatever a client sends, the only error is `BadRequest`. Knows no HTTP framework and no model; `encoding.py` writes the answers.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -54,14 +55,14 @@ class InferRequest:
     timeout_seconds: float | None = None
     priority: int = 0
 
-    def selected(self, available: Sequence[str]) -> tuple[RequestedOutput, ...]:
+    def selected(self, available: tuple[str, ...]) -> tuple[RequestedOutput, ...]:
         """The outputs to answer with, in the order asked for.
 
         Raises:
             BadRequest: for one that the model does not have, or that is asked for twice.
         """
         if self.outputs is None:
-            return tuple(RequestedOutput(name, self.binary_by_default) for name in available)
+            return _all_outputs(available, self.binary_by_default)
         names: set[str] = set()
         for output in self.outputs:
             if output.name not in available:
@@ -70,6 +71,11 @@ class InferRequest:
                 raise BadRequest(f"output '{output.name}' is asked for twice")
             names.add(output.name)
         return self.outputs
+
+
+@lru_cache(maxsize=256)  # a few for each version that is loaded
+def _all_outputs(names: tuple[str, ...], binary: bool) -> tuple[RequestedOutput, ...]:
+    return tuple(RequestedOutput(name, binary) for name in names)
 
 
 @dataclass(frozen=True)
@@ -214,7 +220,7 @@ def _list_of_objects(document: dict[str, Any], key: str) -> list[dict[str, Any]]
     value = document.get(key)
     if value is None:
         return []
-    if not isinstance(value, list) or any(not isinstance(entry, dict) for entry in value):
+    if not isinstance(value, list) or not {dict}.issuperset(map(type, value)):
         raise BadRequest(f"{key} must be a list of objects, not {shown(value)}")
     return value
 

@@ -87,8 +87,8 @@ class TensorPredictor:
         """The tensors themselves, without a copy; see Predictor."""
         given = by_name(tensors, self.inputs)
         arrays = {one.name: _fitting(given[one.name], one, *self._limits[one.name]) for one in self.inputs}
-        rows = {name: len(values) for name, values in arrays.items()}
-        if len(set(rows.values())) > 1:
+        if len(arrays) > 1 and len(set(map(len, arrays.values()))) > 1:
+            rows = {name: len(values) for name, values in arrays.items()}
             raise BadRequest(f"all inputs must have as many rows, but they have {', '.join(f'{n} {rows[n]}' for n in rows)}")
         return arrays
 
@@ -140,9 +140,15 @@ def _outside(
 
 
 def _has_shape(shape: tuple[int, ...], signature: TensorSignature) -> bool:
-    return len(shape) == len(signature.shape) and all(
-        size in (-1, given) for size, given in zip(signature.shape, shape, strict=True)
-    )
+    wanted = signature.shape
+    if len(shape) != len(wanted):
+        return False
+    # Mostly nothing but the rows is free, and the rest need only be compared.
+    return (wanted[0] == -1 and shape[1:] == wanted[1:]) or all(map(_fits, wanted, shape))
+
+
+def _fits(wanted: int, given: int) -> bool:
+    return wanted in (-1, given)
 
 
 def _tensor_of_rows(signature: TensorSignature, rows: Sequence[Any]) -> Tensor:

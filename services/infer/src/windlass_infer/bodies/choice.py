@@ -9,6 +9,8 @@
 Pure. Knows no HTTP framework and no protocol: `questions.py` reads JSON itself.
 """
 
+from functools import lru_cache
+
 from windlass_infer.bodies.media import Headers, MediaType, content_codings, content_type
 from windlass_infer.bodies.npy import NPY_TYPE, read_npy
 from windlass_infer.bodies.raw import shape_follows, tensor_of_raw
@@ -49,7 +51,13 @@ def taken_types(predictor: Predictor) -> list[str]:
 
 def is_json(headers: Headers) -> bool:
     """Whether a body is JSON: it says so, or says nothing of itself."""
-    media = content_type(headers)
+    value = headers.get(b"content-type")
+    return not value or _says_json(value)
+
+
+@lru_cache(maxsize=64)  # clients say the same of every body
+def _says_json(content_type_: bytes) -> bool:
+    media = content_type({b"content-type": content_type_})
     return media is None or media.name in (JSON_TYPE, _FORM_TYPE)
 
 
