@@ -162,7 +162,8 @@ def line(run: Run) -> str:
     figures = f"{run.rate:8,.0f}/s p50 {run.p50:8.2f} p99 {run.p99:8.2f} ms  server {run.server_cpu_us:6.0f} us/req"
     share = f"generator {run.generator_cpu_us:4.0f} us/req ({run.generator_core_share:.2f} core)"
     others = f"foreign {run.foreign_cores:.2f} stolen {run.stolen_cores:.2f} cores"
-    refused = f" refused {run.refused}" if run.refused else ""
+    refused = f" refused {run.refused} (p99 {run.refusal_p99:.1f} ms)" if run.refused else ""
+    refused += f" late {run.late}" if run.late else ""
     void = f" VOID {run.void}" if run.void else ""
     return f"{run.workload:8} {run.server:15} {run.load:38} {figures} {share} {others}{refused}{void}"
 

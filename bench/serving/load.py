@@ -42,6 +42,8 @@ CROWD_SECONDS = 0.0002
 # The generator must not wait for a core behind the server that it measures: its lag would be reported as the server's latency.
 NICENESS = -10
 
+# What is said of a request that was taken in and then could not be answered in its time: no refusal, and never quick.
+TOO_LATE = 504
 _HEAD_END = b"\r\n\r\n"
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding: *chunked", re.IGNORECASE)
@@ -218,7 +220,8 @@ class Generator:
         measured = self.measured
         measured.statuses[status] = measured.statuses.get(status, 0) + 1
         if status != 200:
-            measured.refused.append(seconds)
+            if status != TOO_LATE:
+                measured.refused.append(seconds)
             return
         measured.latencies.append(seconds)
         self.kept += 1

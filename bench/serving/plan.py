@@ -43,7 +43,7 @@ class Measured:
     Attributes:
         seconds: that were counted.
         latencies: seconds of each answer with status 200; open loop: from its scheduled time.
-        refused: seconds of each answer with another status.
+        refused: seconds of each answer with another status, but for those that say that it has become too late.
         statuses: how many answers with each; 0 for those that never came.
         lags: open loop: seconds by which the generator itself was late with each request.
         waited_for_connection: requests that came due while every connection was busy.

@@ -17,14 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving import machine
+from serving.load import TOO_LATE
 from serving.plan import Measured, Plan
 from serving.servers import Running
 
 BENCH = Path(__file__).resolve().parents[1]
 # Caches fill, connections open, batchers learn: none of it is what a server does all day.
 WARM_UP_SECONDS = 1.0
-# Too much at once, not now, too late: what a server says under overload that is no fault.
-REFUSALS = (429, 503, 504)
+# Too much at once, not now: what a server says under overload that is no fault. Neither is it to say that one that was taken in
+# has become too late.
+REFUSALS = (429, 503)
 # One after the other, each on a connection of its own, so that no process is left that is still starting.
 ANSWERS_OF_READY = 8
 # Beyond its time the generator waits for what is outstanding; then it is stuck.
@@ -49,7 +51,10 @@ BURST_FACTOR, BURST_SECONDS, BURST_EVERY_SECONDS = 2.2, 0.5, 2.0
 
 @dataclass
 class Run:
-    """Figures of one run. Latencies in ms; `cpu_us` are CPU time of server and generator for a request, refused or not."""
+    """Figures of one run. Latencies in ms; `cpu_us` are CPU time of server and generator for a request, refused or not.
+
+    `late` are those that were taken in and then told that it is too late for them.
+    """
 
     server: str
     workload: str
@@ -60,6 +65,7 @@ class Run:
     p999: float = 0.0
     answered: int = 0
     refused: int = 0
+    late: int = 0
     failed: int = 0
     in_time: float = 0.0
     refusal_p99: float = 0.0
@@ -167,7 +173,8 @@ class Client:
         latencies = np.sort(np.asarray(measured.latencies)) * 1000
         answered = len(latencies)
         refused = sum(count for status, count in measured.statuses.items() if status in REFUSALS)
-        sent = (answered + refused) * (plan.warm_up + plan.seconds) / plan.seconds
+        late = measured.statuses.get(TOO_LATE, 0)
+        sent = (answered + refused + late) * (plan.warm_up + plan.seconds) / plan.seconds
         p50, p99, p999 = np.quantile(latencies, (0.5, 0.99, 0.999)) if answered else (0.0, 0.0, 0.0)
         lag = float(np.quantile(np.asarray(measured.lags), 0.99)) if measured.lags else 0.0
         run = Run(
@@ -180,7 +187,8 @@ class Client:
             p999=float(p999),
             answered=answered,
             refused=refused,
-            failed=sum(count for status, count in measured.statuses.items() if status not in (200, *REFUSALS)),
+            late=late,
+            failed=sum(measured.statuses.values()) - answered - refused - late,
             in_time=float(np.sum(latencies <= deadline * 1000)) / measured.seconds if deadline else 0.0,
             refusal_p99=float(np.quantile(np.asarray(measured.refused), 0.99)) * 1000 if measured.refused else 0.0,
             server_cpu_us=(after.cpu - before.cpu) / max(sent, 1) * 1e6,

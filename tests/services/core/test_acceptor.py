@@ -188,15 +188,27 @@ async def what_a_process_had_given_back_when_it_died_is_answered_by_another(pod:
     assert [await heard(client) for client in clients] == [b"1", b"1"]
 
 
-async def a_busy_process_is_given_none_while_another_has_room(pod: Pod) -> None:
+async def a_busy_process_is_given_its_share_of_new_ones(pod: Pod) -> None:
     await pod.start(ANSWER, ANSWER)
     pod.processes[0].busy_at = math.inf
-    assert [await heard(client) for client in pod.clients(4)] == [b"1"] * 4
+    assert sorted([await heard(client) for client in pod.clients(4)]) == [b"0", b"0", b"1", b"1"]
+
+
+async def half_of_its_share_stays_with_a_busy_process(pod: Pod) -> None:
+    await pod.start(KEEP, KEEP)
+    said: list[Frame] = []
+    pod.processes[0].say = said.append  # type: ignore[method-assign]
+    for mine, others, gives in ((2, 6, 0), (3, 5, 1), (1, 0, 1)):
+        pod.processes[0].connections, pod.processes[1].connections = mine, others
+        said.clear()
+        pod.acceptor.relieve(pod.processes[0])
+        assert len(said) == gives
 
 
 async def nobody_gives_back_while_all_are_busy_or_silent(pod: Pod) -> None:
     await pod.start(KEEP, KEEP, KEEP)
     said: list[Frame] = []
+    pod.processes[0].connections = 1
     pod.processes[0].say = said.append  # type: ignore[method-assign]
     pod.processes[1].busy_at = math.inf
     pod.processes[2].pulse = Pulse()
@@ -219,7 +231,8 @@ async def nobody_gives_back_while_all_are_busy_or_silent(pod: Pod) -> None:
         what_nobody_can_take_any_more_is_closed_at_once,
         what_a_busy_process_gives_back_is_answered_by_another,
         what_a_process_had_given_back_when_it_died_is_answered_by_another,
-        a_busy_process_is_given_none_while_another_has_room,
+        a_busy_process_is_given_its_share_of_new_ones,
+        half_of_its_share_stays_with_a_busy_process,
         nobody_gives_back_while_all_are_busy_or_silent,
     ],
     ids=lambda scene: scene.__name__.replace("_", " "),

@@ -8,7 +8,8 @@ import pytest
 from lane_bench import Bench, run
 
 from windlass_infer.errors import Overloaded
-from windlass_infer.lanes.turns import FORGET_SECONDS, MARGIN, NEWEST, OVER_SECONDS, OVERLOADED_SHARE, Turns
+from windlass_infer.lanes.turns import MARGIN, NEWEST, OVERLOADED_SHARE, Turns
+from windlass_infer.scheduling.lasting import FORGET_SECONDS, OVER_SECONDS
 
 
 class Loop:

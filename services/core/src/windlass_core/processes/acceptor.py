@@ -1,6 +1,6 @@
 """The parent's part in connections: accept them, give each to the process that has the fewest, and keep it until it is taken.
 
-A process that is asked for more than it can do is given none while others are not, and may give back some that it has.
+A process that is asked for more than it can do may give some back, for others that are not.
 
 A socket on its way to a process is lost with it unless somebody else has it too. So the parent closes its own only when the
 process says that it has taken it, which it does before it reads from it; what a process that died had not taken goes to
@@ -25,6 +25,8 @@ ACCEPTED_AT_ONCE = 64
 OFFER_AGAIN_SECONDS = 0.01
 # When the system has no descriptors or memory for another connection, it is asked again after this.
 ACCEPT_AGAIN_SECONDS = 0.5
+# Of its share of all connections a process that gives some back keeps so many.
+KEPT_SHARE = 0.5
 _NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 _log = logging.getLogger(__name__)
@@ -69,12 +71,18 @@ class Acceptor:
             for connection in connections:
                 connection.close()
         else:
-            self._keep(connections)
+            self._keep([one for one in connections if not self._give(one, to_idle=True)])
 
     def relieve(self, busy: Process) -> None:
-        """Let a process that is asked for more than it can do give connections back, if another is not."""
+        """Let a process that is asked for more than it can do give connections back, if another is not.
+
+        It keeps half of its share: connections stay where they are when the overload is over, and requests without deadlines,
+        which nobody refuses, are to have their share of the cores then.
+        """
         busy.busy_at = self._loop.time()
-        if any(process.pulse.answers and not process.busy for process in self._processes.values()):
+        processes = self._processes.values()
+        share = sum(process.connections for process in processes) / len(processes)
+        if busy.connections > KEPT_SHARE * share and any(process.pulse.answers and not process.busy for process in processes):
             busy.say({"kind": "give back"})
 
     def close(self) -> None:
@@ -112,11 +120,16 @@ class Acceptor:
                 self._keep([accepted])
                 return
 
-    def _give(self, accepted: socket.socket) -> bool:
-        """Give a connection to the process with the fewest, of those that answer and are not busy; False when none takes it."""
+    def _give(self, accepted: socket.socket, *, to_idle: bool = False) -> bool:
+        """Give a connection to the process with the fewest, if it can to one that answers; False when none takes one.
+
+        Args:
+            accepted: the connection.
+            to_idle: to one that is not busy, if it can; a new connection is not, because where it goes it stays.
+        """
         for process in sorted(
             self._processes.values(),
-            key=lambda process: (not process.pulse.answers, process.busy, process.connections, process.given),
+            key=lambda one: (not one.pulse.answers, to_idle and one.busy, one.connections, one.given),
         ):
             if process.give(accepted, self._handed):
                 self._handed += 1

@@ -227,6 +227,8 @@ class Lane:
         self._measurements.shed["deadline"] += 1
         if refusal is None or bucket.runner.refusal(bucket.lane, rows, deadline, now, priority) is None:
             turns.refused(now)
+        else:
+            bucket.lane.refused(now)
         if refusal is None:
             # It would be in time, but it would keep others waiting who are refused in the end.
             return TooLate(ahead, turns.time_needed(ahead, now), LEAST_RETRY_SECONDS)

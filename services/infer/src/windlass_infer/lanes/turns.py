@@ -8,19 +8,17 @@ taken lately. (For how long a request has waited to be read, see `windlass_core.
 Used on the event loop. Knows no request, no queue and no engine.
 """
 
-import math
 import time
 from collections.abc import Callable
 
+from windlass_infer.scheduling.lasting import Lasting
+
 # Weight of the newest turn: the last ten count, so that the figures follow a neighbour on the same core within a moment.
 NEWEST = 0.1
-# Refusals that go on for so long are no burst: more is asked than can be done. Waiting for as long as deadlines allow would
-# answer no more then, and keep waiting who is refused in the end; from then on each waits only for a share of its time. Of
-# 0.125 and 0.25 tried at 1.2 times capacity with 50 ms, both had as many answered; with the eighth those waited half as long.
-BURST_SECONDS = 0.1
+# When more is asked than can be done, waiting for as long as deadlines allow would answer no more, and keep waiting who is
+# refused in the end: each waits only for a share of its time. Of 0.125 and 0.25 tried at 1.2 times capacity with 50 ms, both
+# had as many answered; with the eighth those waited half as long.
 OVERLOADED_SHARE = 0.125
-# Without a refusal for so long, it is over; with another one sooner than this it is the same again, and no new burst.
-OVER_SECONDS, FORGET_SECONDS = 0.25, 1.0
 # Turns are not alike, an answer still has its way to the client, and short turns keep few requests waiting: so much longer than
 # the turn before is allowed for. Of 1, 1.5, 2 and 3 tried at 1.2 times capacity with 50 ms, 3 had the most answered in time.
 MARGIN = 3.0
@@ -43,7 +41,8 @@ class Turns:
         self._read_before = 0  # in the turn before
         self._reading_seconds = 0.0  # of one request, whether it is taken in or refused
         self._answering_seconds = 0.0  # of one request
-        self._refusing_since = self._refused = -math.inf
+        self._lasting = Lasting()
+        self.refused = self._lasting.refused  # because this loop has too much to do
 
     def read(self, now: float) -> None:
         """Count a request of which the head was read, in seconds of the clock."""
@@ -70,24 +69,12 @@ class Turns:
         return MARGIN * (unread * self._reading_seconds + waiting * self._answering_seconds)
 
     def patience(self, left: float, now: float) -> float:
-        """How much of the seconds that a request has left it may wait for this loop.
-
-        As with CoDel (Nichols and Jacobson, 2012), a queue that dissolves is a burst, and one that stays is only delay.
-        """
-        return OVERLOADED_SHARE * left if self._overloaded(now) else left
+        """How much of the seconds that a request has left it may wait for this loop."""
+        return OVERLOADED_SHARE * left if self._lasting.overloaded(now) else left
 
     def time_needed(self, seconds: float, now: float) -> float:
         """How much time a request must have left to wait for so many seconds: `patience` the other way round."""
-        return seconds / OVERLOADED_SHARE if self._overloaded(now) else seconds
-
-    def refused(self, now: float) -> None:
-        """Learn that a request was refused because this loop has too much to do."""
-        if now - self._refused >= FORGET_SECONDS:
-            self._refusing_since = now
-        self._refused = now
-
-    def _overloaded(self, now: float) -> bool:
-        return now - self._refused < OVER_SECONDS and now - self._refusing_since > BURST_SECONDS
+        return seconds / OVERLOADED_SHARE if self._lasting.overloaded(now) else seconds
 
     def _end(self) -> None:
         seconds = (self._clock() - self._began) / self._read

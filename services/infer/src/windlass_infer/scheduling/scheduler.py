@@ -13,10 +13,14 @@ from dataclasses import dataclass
 from typing import Generic
 
 from windlass_infer.scheduling.costs import CostModel
+from windlass_infer.scheduling.lasting import Lasting
 from windlass_infer.scheduling.queue import Item, LaneQueue, Priority, Taken, Work
 
 # What is asked to wait is not asked to come back sooner; clients count in whole seconds.
 LEAST_RETRY_SECONDS = 1
+# When more is asked than can be done, a request waits for so much of its time: half as long as it could, with as many answered,
+# and hardly any of those that were taken in too late in the end. But rows of one good batch wait however long it takes.
+OVERLOADED_SHARE, WORTHWHILE_RATE = 0.5, 0.9
 # Nobody is sent away for longer: by then the figures are others.
 MOST_RETRY_SECONDS = 60
 
@@ -28,6 +32,8 @@ class SchedulerLane(Generic[Item]):
         self.costs = costs
         self.queue: LaneQueue[Item] = LaneQueue(costs, max_batch_rows)
         self.clock = 0.0  # seconds of the engine, as predicted, since the scheduler began
+        self.lasting = Lasting()
+        self.refused = self.lasting.refused  # because the engine has too much to do
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,17 +122,21 @@ class Scheduler(Generic[Item]):
         """None when a request of so many rows would be answered by `deadline`, or when nothing else is there to do.
 
         With an idle engine even a request that will probably be late is worth its run: nobody else waits, and without runs
-        nobody would ever learn that they have become faster again.
+        nobody would ever learn that they have become faster again. When refusals go on, it is not enough to be in time: a
+        request waits for a share of its time only, or for one batch that is worth its run.
         """
         if deadline == math.inf or (deadline > now and self.idle):
             return None
         queue = lane.queue
+        most = now + OVERLOADED_SHARE * (deadline - now) if lane.lasting.overloaded(now) else deadline
         # Nearly all are in time even if all that waits is due before them, which is known without a look at each.
-        if now + self._seconds(lane, queue.rows + rows, now) <= deadline:
+        if now + self._seconds(lane, queue.rows + rows, now) <= most:
             return None
         due = queue.due(Work(None, rows, now, deadline, priority))  # type: ignore[arg-type]  # never queued
         finish = now + self._seconds(lane, queue.rows_before(due) + rows, now)
-        if finish <= deadline:
+        if finish <= most or (
+            finish <= deadline and lane.costs.rate(queue.rows) < WORTHWHILE_RATE * lane.costs.rate(queue.max_batch_rows)
+        ):
             return None
         wait = math.ceil(min(max(finish - deadline, LEAST_RETRY_SECONDS), MOST_RETRY_SECONDS))
         return Refusal(seconds=finish - now, retry_after=wait)
