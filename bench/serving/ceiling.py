@@ -51,7 +51,8 @@ def main() -> None:
         }
     work = naive_work(workload)
     _path, _headers, body = as_json("/")(workload, workload.questions()[0])
-    print(json.dumps({"rows_per_second": rates, "naive_work_ms": 1000 / times_per_second(lambda: work(body), seconds)}))
+    naive = 1000 / times_per_second(lambda: work(body), seconds)
+    print(json.dumps({"processes": processes, "rows_per_second": rates, "naive_work_ms": naive}))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 A figure is the median of the rounds that are not void. Ratios are what to quote: seconds move with the machine.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -57,11 +58,13 @@ class Results:
         """All that were asked, in the order in which they first were."""
         return list(dict.fromkeys(run.server for run in self.runs if run.workload == workload))
 
-    def eager_rows(self, workload: str) -> float:
-        """Rows a second of eager torch in a plain loop, at its best batch."""
-        rates = self.ceilings[workload]["rows_per_second"]
+    def eager_rows(self, workload: str, connections: int | None = None) -> float:
+        """Rows a second of eager torch in a plain loop, at its best batch; with `connections` of those that they can fill."""
+        rates, processes = self.ceilings[workload]["rows_per_second"], self.ceilings[workload]["processes"]
         assert isinstance(rates, Mapping)
-        return float(max(rates.values()))
+        assert isinstance(processes, int)
+        most = max(connections // processes, 1) if connections else math.inf
+        return float(max(rate for batch, rate in rates.items() if int(batch) <= most))
 
     def naive_work_ms(self, workload: str) -> float:
         """Milliseconds of the naive handler's own work."""
