@@ -13,8 +13,9 @@ from starlette.responses import Response
 from waiting import until
 
 from windlass_core import server as server_module
-from windlass_core.direct import DirectRequest, header_lines
+from windlass_core.direct import Connection, DirectRequest, Prepared, header_lines
 from windlass_core.direct_protocol import DirectProtocol
+from windlass_core.heads import Head
 from windlass_core.processes.crew import Give
 from windlass_core.serving import BackgroundServer, create_app
 
@@ -104,6 +105,37 @@ def test_ways(connection: socket.socket, port: int, pieces: list[bytes], way: st
     status, headers, received = answer(connection)
     assert (status, headers["x-way"], received) == (200, way, body)
     assert headers["x-request-id"]
+
+
+@pytest.mark.parametrize("sent", ["Host: x", "Connection: close"])
+def test_a_gate_refuses_before_the_handler_is_asked(application: Application, connection: socket.socket, sent: str) -> None:
+    refusal = Prepared((429, header_lines({"retry-after": "1"}), b"too much"))
+    application.app.state.direct.gates[ECHO.encode()] = lambda head, _connection: refusal if b"x-no" in head.fields else None
+    try:
+        for number in range(2):  # as it is parsed, and as a head that is known
+            connection.sendall(post(BODY, "X-No: 1", "X-Request-Id: mine", sent))
+            status, headers, body = answer(connection)
+            assert (status, headers["retry-after"], headers["x-request-id"], body) == (429, "1", "mine", b"too much")
+            assert headers.get("connection") == ("close" if "close" in sent else None)
+            if "close" in sent:
+                assert connection.recv(1) == b""
+                return
+            connection.sendall(post(BODY, "X-Number: 1"))
+            assert answer(connection)[2] == BODY, number
+    finally:
+        application.app.state.direct.gates.clear()
+
+
+def test_a_gate_that_fails_leaves_it_to_the_handler(application: Application, connection: socket.socket) -> None:
+    def fails(_head: Head, _connection: Connection) -> None:
+        raise ValueError("a secret")
+
+    application.app.state.direct.gates[ECHO.encode()] = fails
+    try:
+        connection.sendall(post(BODY))
+        assert answer(connection)[::2] == (200, BODY)
+    finally:
+        application.app.state.direct.gates.clear()
 
 
 def test_a_connection_leaves_when_nothing_is_under_way_on_it(application: Application) -> None:

@@ -198,7 +198,7 @@ def test_a_time_that_is_none_is_told_each_time_and_nothing_of_a_request_is_kept(
         statuses: list[int] = []
 
         class Connected:
-            socket = None
+            socket, received, note = None, 0.0, None
 
             def direct_answer(self, _request: DirectRequest, status: int, _headers: bytes, _body: bytes) -> None:
                 statuses.append(status)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any, Protocol
 
 from windlass_core.heads import Head, KnownHeads
@@ -21,9 +22,17 @@ from windlass_core.waiting import Borrowed, unread_seconds
 
 
 class Connection(Protocol):
-    """What a request needs of the connection on which it came."""
+    """What a request needs of the connection on which it came.
+
+    Attributes:
+        socket: to be asked how long data has waited.
+        received: when the request was read, in seconds of `time.perf_counter`.
+        note: what the gate leaves for the handler.
+    """
 
     socket: Borrowed | None
+    received: float
+    note: Any
 
     def direct_answer(self, request: DirectRequest, status: int, headers: bytes, body: bytes) -> None:
         """Write an answer."""
@@ -31,6 +40,32 @@ class Connection(Protocol):
 
 # What `DirectRequest.reply` takes.
 Answer = tuple[int, bytes, bytes]
+
+
+class Prepared:
+    """An answer that many requests get: all but the date and the id of the request is ready to be written.
+
+    Attributes:
+        answer: for `DirectRequest.reply`.
+        head: from the status on, up to where the id of the request stands.
+    """
+
+    __slots__ = ("answer", "head")
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        status, headers, body = answer
+        self.head = b"HTTP/1.1 %d %b\r\n%bcontent-length: %d\r\n" % (
+            status, HTTPStatus(status).phrase.encode(), headers, len(body),
+        )  # fmt: skip
+
+
+def arrived(connection: Connection) -> float:
+    """When a request came to this machine, in seconds of `time.perf_counter`: before it was read where the loop was busy."""
+    if connection.socket is None:
+        return connection.received
+    arrived = time.perf_counter() - unread_seconds(connection.socket)
+    return arrived if arrived < connection.received else connection.received
 
 
 class _NobodyWaits:
@@ -66,19 +101,16 @@ class DirectRequest:
         self.head = head
         self.body = body
         self.id = identify(head.fields)
-        self.received = time.perf_counter()
-        self.note: Any = None
+        self.received = connection.received
+        self.note = connection.note
         self.disconnected = False
         self.keep_alive = keep_alive
         self.message_event = _NOBODY_WAITS
         self.response_complete = False
 
     def arrived(self) -> float:
-        """When it came to this machine, in seconds of `time.perf_counter`: before `received` where the event loop was busy."""
-        if (connection := self._connection.socket) is None:
-            return self.received
-        arrived = time.perf_counter() - unread_seconds(connection)
-        return arrived if arrived < self.received else self.received
+        """When it came to this machine; see `arrived`."""
+        return arrived(self._connection)
 
     def reply(self, status: int, headers: bytes, body: bytes) -> None:
         """Answer; the first answer counts, and one to a client that went away is dropped.
@@ -96,7 +128,7 @@ class DirectRequest:
 # Called on the event loop with a whole request; True: the handler has answered or will. False: take the ASGI way.
 DirectHandler = Callable[[DirectRequest], bool]
 # Called before the handler and for less: says why a request is refused, by what its head tells. None: ask the handler.
-Gate = Callable[[DirectRequest], Answer | None]
+Gate = Callable[[Head, Connection], Prepared | None]
 
 
 @dataclass

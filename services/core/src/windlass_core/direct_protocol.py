@@ -3,10 +3,8 @@
 Knows HTTP/1.1 as uvicorn and httptools have it, and no application.
 """
 
-import fcntl
-import termios
+import logging
 import time
-from array import array
 from asyncio import Transport
 from collections.abc import Callable
 from http import HTTPStatus
@@ -14,15 +12,16 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from windlass_core.direct import Answer, Direct, DirectHandler, DirectRequest
+from windlass_core.direct import Answer, Direct, DirectHandler, DirectRequest, Prepared
 from windlass_core.heads import Head
 from windlass_core.log import request_id as current_request_id
 from windlass_core.patience import Patience
 from windlass_core.processes.crew import Give
 from windlass_core.relief import Relief
-from windlass_core.requests import IN_FLIGHT, observe
-from windlass_core.waiting import Borrowed, borrowed
+from windlass_core.requests import IN_FLIGHT, identify, observe
+from windlass_core.waiting import Borrowed, borrowed, unread_bytes
 
+_log = logging.getLogger(__name__)
 _REQUEST_ID: Final = b"x-request-id"
 # A larger answer is not copied behind its head; beyond this the copy costs more than a second write.
 JOINED_BODY_BYTES = 64 * 1024
@@ -66,6 +65,8 @@ class DirectProtocol(HttpToolsProtocol):
         self._keep_alive = True
         self.patience = Patience(time.monotonic())
         self.socket: Borrowed | None = None
+        self.received = 0.0
+        self.note: Any = None
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """A connection is there."""
@@ -147,7 +148,7 @@ class DirectProtocol(HttpToolsProtocol):
         A request that has begun to come, or waits in the kernel to be read, would be lost by closing: it is answered first.
         """
         idle = self.cycle is None or self.cycle.response_complete
-        if not (idle and (self.patience.head_begun or _unread_bytes(self.transport))):
+        if not (idle and (self.patience.head_begun or unread_bytes(self.transport))):
             super().shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -214,13 +215,17 @@ class DirectProtocol(HttpToolsProtocol):
         return not self.flow.write_paused and (self.cycle is None or self.cycle.response_complete)
 
     def _handle(self, handler: DirectHandler, head: Head, body: bytes, *, keep_alive: bool) -> bool:
+        self.received, self.note = time.perf_counter(), None
+        refused = self._ask_gate(head)
+        if refused is not None and keep_alive and self._refused(head, refused):
+            return True
         request = DirectRequest(self, head, body, keep_alive=keep_alive)
         before, self.cycle = self.cycle, request  # type: ignore[assignment]  # has what the protocol asks of a cycle
         self._in_flight = request
         IN_FLIGHT.count += 1
         try:
-            if (gate := self._direct.gates.get(head.url)) is not None and (refused := gate(request)) is not None:
-                request.reply(*refused)
+            if refused is not None:
+                request.reply(*refused.answer)
                 return True
             if _called(handler, request):
                 return True
@@ -230,6 +235,29 @@ class DirectProtocol(HttpToolsProtocol):
         IN_FLIGHT.count -= 1
         self.cycle, self._in_flight = before, None
         return False
+
+    def _ask_gate(self, head: Head) -> Prepared | None:
+        if (gate := self._direct.gates.get(head.url)) is None:
+            return None
+        try:
+            return gate(head, self)
+        except Exception:  # noqa: BLE001  # whatever it is, the handler judges for itself
+            _log.exception("whether a request is refused could not be decided by its head; its handler is asked")
+            return None
+
+    def _refused(self, head: Head, prepared: Prepared) -> bool:
+        """Write a refusal; False where more is to be done than that. There is no request: it would cost as much as the rest."""
+        default, leaving = _DEFAULT_HEADERS.joined(self.server_state.default_headers)
+        if leaving:
+            return False
+        status, _headers, body = prepared.answer
+        request_id = identify(head.fields).encode("latin-1")
+        self.transport.write(b"%b%b%b: %b\r\n\r\n%b" % (prepared.head, default, _REQUEST_ID, request_id, body))
+        observe("POST", head.path, head.path, status, time.perf_counter() - self.received)
+        self.on_response_complete()
+        if status == HTTPStatus.TOO_MANY_REQUESTS:
+            self._relief.refused(self)
+        return True
 
     def _start_late(self) -> None:
         """Start the request the ASGI way after its headers, and maybe some of its body, were read."""
@@ -276,10 +304,3 @@ class _DefaultHeaders:
 
 
 _DEFAULT_HEADERS = _DefaultHeaders()
-
-
-def _unread_bytes(transport: Transport) -> int:
-    """What the kernel has received on a connection that is open, and nobody has read yet."""
-    count = array("i", [0])
-    fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.FIONREAD, count)
-    return count[0]

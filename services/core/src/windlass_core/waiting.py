@@ -4,9 +4,12 @@ Linux tells for each TCP connection when data last came. Elsewhere, and for othe
 said to have waited. Knows no HTTP.
 """
 
+import fcntl
 import socket
 import sys
+import termios
 import time
+from array import array
 from asyncio import BaseTransport
 from contextlib import suppress
 
@@ -53,3 +56,10 @@ def unread_seconds(connection: Borrowed) -> float:
         return 0.0
     age = int.from_bytes(known[_OFFSET:], sys.byteorder) / 1000 - TICK_SECONDS
     return age if age > 0 else 0.0
+
+
+def unread_bytes(transport: BaseTransport) -> int:
+    """What the kernel has received on a connection that is open, and nobody has read yet."""
+    count = array("i", [0])
+    fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.FIONREAD, count)
+    return count[0]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from starlette.responses import Response
 
-from windlass_core.direct import Answer, DirectRequest, Gate, header_lines
+from windlass_core.direct import Answer, Connection, DirectRequest, Gate, Prepared, arrived, header_lines
 from windlass_core.errors import WindlassError
 from windlass_core.heads import Head
 from windlass_infer.bodies.choice import LARGE_BODY_BYTES, takes_long
@@ -72,7 +72,7 @@ class ShortWay:
         self._intake = intake
         self._packing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="packing")
         self._lines: dict[str, bytes] = {}  # of content types
-        self._refusals: dict[tuple[bytes, str], Answer] = {}
+        self._refusals: dict[tuple[bytes, str], Prepared] = {}
 
     def gate_of(self, route: Route) -> Gate | None:
         """Refuses requests of a route by what their heads tell; None where a refusal is not the same for all.
@@ -82,21 +82,24 @@ class ShortWay:
         if self._tracing.exports or route.refuse is not refuse_v2:
             return None
 
-        def gate(request: DirectRequest) -> Answer | None:
-            note: _Note = request.head.note or _noted(request.head)
+        def gate(head: Head, connection: Connection) -> Prepared | None:
+            note: _Note = head.note or _noted(head)
             if note.alone:
                 return None
             try:
                 serving = self._service.lookup(route.name, route.version)
             except WindlassError:
                 return None
-            seconds = note.own_seconds or self._service.spec.slo_p99_seconds
-            deadline = None if seconds is None else request.arrived() + seconds
-            if (refused := serving.lane.early_refusal(deadline, request.received)) is None:
-                request.note = Terms(deadline, own_deadline=note.own_seconds is not None)
-                return None
-            serving.measurements.failed.add(time.perf_counter() - request.received)
-            return self.refusal(refused, route, serving, request.id)
+            seconds, received = note.own_seconds or self._service.spec.slo_p99_seconds, connection.received
+            refused: WindlassError | None = None
+            # Its deadline is no later than that; when it is, is asked only of those that are not refused for so much.
+            if seconds is None or (refused := serving.lane.refused_alike(received + seconds, received)) is None:
+                deadline = None if seconds is None else arrived(connection) + seconds
+                if (refused := serving.lane.early_refusal(deadline, received)) is None:
+                    connection.note = Terms(deadline, own_deadline=note.own_seconds is not None)
+                    return None
+            serving.measurements.failed.add(time.perf_counter() - received)
+            return self._kept(refused, route, serving)
 
         return gate
 
@@ -143,12 +146,16 @@ class ShortWay:
         """Status, header lines and body; kept where requests differ in nothing: under overload a refusal must be cheap."""
         if serving is None or route.refuse is not refuse_v2 or not isinstance(error, Overloaded):
             return _written(refusal(error, route, serving, request_id))
+        return self._kept(error, route, serving).answer
+
+    def _kept(self, error: WindlassError, route: Route, serving: Serving) -> Prepared:
+        """A refusal in which nothing tells which request it is of."""
         key = serving.header_lines, error.message
-        if key not in self._refusals:
+        if (found := self._refusals.get(key)) is None:
             if len(self._refusals) >= MAX_KEPT_REFUSALS:
                 self._refusals.clear()
-            self._refusals[key] = _written(refusal(error, route, serving, request_id))
-        return self._refusals[key]
+            found = self._refusals[key] = Prepared(_written(refusal(error, route, serving, None)))
+        return found
 
 
 def _written(response: Response) -> Answer:

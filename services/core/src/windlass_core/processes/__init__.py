@@ -13,8 +13,8 @@
 
 A listening socket that processes share gives most connections to whoever wakes up first, and SO_REUSEPORT gives them by a hash:
 of two connections, both may go to one core while the other idles. A parent that accepts and passes the socket on knows how many
-each process has. A process that is asked for more than it can do gives connections back (`windlass_core.relief`), and the parent
-gives them to one that is not. With one process there is no parent and none of this.
+each process has. A process that is asked for more than it can do gives connections back (`windlass_core.relief`), and the
+parent gives them to one that is not. With one process there is no parent and none of this.
 
 Processes are started anew and not forked: the libraries that compute have threads from their import on, and a thread does not
 survive a fork. Weights are therefore in memory once a process.

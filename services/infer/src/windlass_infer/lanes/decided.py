@@ -11,7 +11,7 @@ from functools import cache
 from windlass_infer.errors import Overloaded
 
 # Requests to which a decision applies, beyond the one for which it was made: what they change is a fraction of a millisecond.
-ALIKE = 7
+ALIKE = 15
 
 
 class Decided:

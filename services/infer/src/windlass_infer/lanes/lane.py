@@ -116,15 +116,22 @@ class Lane:
         if refusal := self._refusal_by_head(deadline, now):
             raise refusal
 
+    def refused_alike(self, latest: float, now: float) -> Overloaded | None:
+        """What a request is told whose deadline is `latest` or before, when others with more time were refused just now."""
+        turns = self._runners.turns
+        if (refused := self._decided.refusal(turns.number, latest)) is not None:
+            turns.read(now)
+            self._measurements.shed["deadline"] += 1
+        return refused
+
     def early_refusal(self, deadline: float | None, now: float) -> Overloaded | Unavailable | None:
         """`refuse_early` for those who must lose no time with it: one error for many, not to be raised, and without figures."""
+        if refused := None if deadline is None else self.refused_alike(deadline, now):
+            return refused
         turns = self._runners.turns
         turns.read(now)
         if self._full or self._closed or deadline is None:
             return self._refusal_by_head(deadline, now)
-        if refused := self._decided.refusal(turns.number, deadline):
-            self._measurements.shed["deadline"] += 1
-            return refused
         if self._decided.lets_in(turns.number, deadline):
             return None
         found = self._not_in_time(self._main, 1, deadline, Priority.INTERACTIVE, now)
