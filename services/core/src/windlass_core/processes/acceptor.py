@@ -71,7 +71,9 @@ class Acceptor:
             for connection in connections:
                 connection.close()
         else:
-            self._keep([one for one in connections if not self._give(one, to_idle=True)])
+            left = [one for one in connections if not self._give(one, to_idle=True)]
+            if left:
+                self._keep(left)
 
     def relieve(self, busy: Process) -> None:
         """Let a process that is asked for more than it can do give connections back, if another is not.

@@ -10,8 +10,8 @@ from functools import cache
 
 from windlass_infer.errors import Overloaded
 
-# Requests to which a decision applies, beyond the one for which it was made: what they change is a fraction of a millisecond.
-ALIKE = 15
+# Requests to which a decision applies, beyond the one for which it was made, and what those that are let in by it may take.
+ALIKE, ALIKE_SECONDS = 15, 0.001
 
 
 class Decided:
@@ -49,9 +49,10 @@ class Decided:
         self._let_in_from = max(self._let_in_from, until)
         return self._refused
 
-    def let_in(self, turn: int, deadline: float) -> None:
-        """Remember that one row was let in before its body was read."""
+    def let_in(self, turn: int, deadline: float, row_seconds: float) -> None:
+        """Remember that one row, which takes so long, was let in before its body was read."""
         self._begin(turn)
+        self._left = min(ALIKE, int(ALIKE_SECONDS / max(row_seconds, ALIKE_SECONDS / ALIKE)))
         self._let_in_from = deadline
         self._refused_until = min(self._refused_until, math.nextafter(deadline, -math.inf))
         self._let_in = turn, deadline

@@ -136,7 +136,7 @@ class Lane:
             return None
         found = self._not_in_time(self._main, 1, deadline, Priority.INTERACTIVE, now)
         if found is None:
-            self._decided.let_in(turns.number, deadline)
+            self._decided.let_in(turns.number, deadline, self._main.lane.costs.seconds_per_row)
             return None
         self._offer(self._main, 1, now)
         return self._decided.refuse(turns.number, max(now + found.needed_seconds, deadline), found.retry_after)
