@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from windlass_infer.scheduling.costs import CostModel
@@ -51,6 +51,12 @@ def told(taken: Taken[int]) -> object:
     return pieces, [work.item for work in taken.late], taken.rows
 
 
+# Batch work is due long after its deadline.
+LATE_BATCH_WORK = Asked(1, 0.0, 0.0, Priority.BATCH, probe=False)
+IN_TIME = Asked(1, 0.0, 0.01, Priority.INTERACTIVE, probe=False)
+
+
+@example([LATE_BATCH_WORK, IN_TIME], 0.0, 1e-6)
 @given(st.lists(asked, max_size=12), st.floats(0, 3), st.sampled_from([1e-6, 1e-3, 0.1]))
 def test_what_is_taken_is_what_a_look_at_each_would_take(requests: list[Asked], now: float, seconds_per_row: float) -> None:
     quick = filled(LaneQueue(CostModel(seconds_per_row, 1e-4), MOST_ROWS), requests)

@@ -190,11 +190,11 @@ class LaneQueue(Generic[Item]):
         return taken
 
     def _all_in_time(self, now: float) -> bool:
-        """Whether one batch holds all that waits, and ends before the first of it is due; so it is nearly always."""
-        if not self._entries or self.rows > self.max_batch_rows or not self.interactive(now):
+        """Whether one batch holds all that waits, nothing of it cut, and ends before every deadline; so it is nearly always."""
+        if self.rows > self.max_batch_rows or not self.interactive(now):
             return False
-        # The next piece of a request that was cut is due after its deadline.
-        return now + self.costs.seconds(self.rows) <= self._entries[0][0] and not any(work.taken for work in self)
+        end = now + self.costs.seconds(self.rows)
+        return all(work.deadline >= end and not work.taken for _, _, work in self._entries)
 
     def _take_all(self) -> Taken[Item]:
         taken = Taken([Piece(work, 0, work.rows) for work in self], rows=self.rows)
