@@ -15,7 +15,7 @@ from children import bound_to_us
 from waiting import until_on_loop
 
 from windlass_core.processes.acceptor import Acceptor
-from windlass_core.processes.frames import UNTAKEN_AT_MOST, Frame
+from windlass_core.processes.frames import UNTAKEN_AT_MOST, Frame, pass_socket, said_of_sockets
 from windlass_core.processes.process import Process
 from windlass_core.processes.pulse import Pulse
 
@@ -243,3 +243,15 @@ def test_connections(scene: Callable[[Pod], Awaitable[None]]) -> None:
             await scene(pod)
 
     asyncio.run(play())
+
+
+def test_a_socket_for_which_no_descriptor_is_left_is_told_as_lost() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs, socket.socket() as given:
+        theirs.send(b"t")
+        assert pass_socket(theirs, given)
+        theirs.send(b"s")  # what is received of one when the kernel had to drop its descriptor
+        said = said_of_sockets(ours)
+        for one in said.given_back:
+            one.close()
+    assert (said.taken, len(said.given_back), said.lost, said.ended) == (1, 1, 1, False)

@@ -89,11 +89,13 @@ class Said:
     Attributes:
         taken: how many it has taken, in the order in which they were handed over.
         given_back: those that it wants another to have.
+        lost: how many it gave back that this process had no descriptor left for.
         ended: it will say no more.
     """
 
     taken: int = 0
     given_back: list[socket.socket] = field(default_factory=list)
+    lost: int = 0
     ended: bool = False
 
 
@@ -111,6 +113,8 @@ def said_of_sockets(channel: socket.socket) -> Said:
         said.ended = not data
         if passed is not None:
             said.given_back.append(passed)
+        elif _SOCKET in data:
+            said.lost += 1
     return said
 
 

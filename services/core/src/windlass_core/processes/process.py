@@ -1,6 +1,7 @@
 """One serving process as its parent has it: the program, and the two sockets to speak to it."""
 
 import asyncio
+import logging
 import math
 import os
 import socket
@@ -16,6 +17,7 @@ from windlass_core.processes.crew import WORKER_VARIABLE
 from windlass_core.processes.frames import UNTAKEN_AT_MOST, Frame, encode, pass_socket, said_of_sockets
 from windlass_core.processes.pulse import Pulse
 
+_log = logging.getLogger(__name__)
 # After it has last said that more is asked of it than it can do, which it says again and again, it is taken to be so no more.
 BUSY_SECONDS = 0.25
 
@@ -124,6 +126,8 @@ class Process:
         said = said_of_sockets(self.sockets)
         for _ in range(said.taken):
             self.untaken.popleft().close()
+        if said.lost:
+            _log.error("%d connections were lost, because the parent may have no more descriptors", said.lost)
         if said.given_back:
             self.give_others(said.given_back)
         if said.ended:
