@@ -72,10 +72,15 @@ class Bench:
         self.lane = Lane(self.engine, costs, self.runners, self.measured, **options)
 
     def ask(
-        self, *values: float, deadline: float | None = None, priority: Priority = Priority.INTERACTIVE
+        self,
+        *values: float,
+        deadline: float | None = None,
+        priority: Priority = Priority.INTERACTIVE,
+        let_in: bool = False,
     ) -> "asyncio.Future[Arrays]":
         rows = np.array(values, dtype=np.float32).reshape(-1, 1)
-        return ask(self.lane.submit, {"x": rows}, len(rows), Terms(deadline, own_deadline=True, priority=priority))
+        terms = Terms(deadline, own_deadline=True, priority=priority, let_in=let_in)
+        return ask(self.lane.submit, {"x": rows}, len(rows), terms)
 
     async def occupy(self) -> "asyncio.Future[Arrays]":
         """Ask for one row and wait until the engine has taken it."""

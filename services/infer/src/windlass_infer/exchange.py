@@ -7,7 +7,7 @@ Knows no queue and no connection.
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 from starlette.requests import ClientDisconnect
@@ -92,7 +92,7 @@ def terms_of(early: Terms, question: Question, arrived: Callable[[], float]) -> 
     """The terms when the body is known: the earlier of the deadlines that the caller names, else the server's."""
     priority = Priority.of(question.priority)
     if question.timeout_seconds is None:
-        return Terms(early.deadline, early.own_deadline, priority)
+        return early if priority is early.priority else replace(early, priority=priority)
     own = arrived() + question.timeout_seconds
     if early.own_deadline and early.deadline is not None:
         own = min(own, early.deadline)

@@ -8,12 +8,14 @@ import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from starlette.responses import Response
 
 from windlass_core.direct import Answer, Connection, DirectRequest, Gate, Prepared, arrived, header_lines
 from windlass_core.errors import WindlassError
 from windlass_core.heads import Head
+from windlass_core.log import request_id
 from windlass_infer.bodies.choice import LARGE_BODY_BYTES, takes_long
 from windlass_infer.bodies.compression import COMPRESS_FROM_BYTES, compressed
 from windlass_infer.errors import BadRequest, Overloaded
@@ -96,7 +98,7 @@ class ShortWay:
             if seconds is None or (refused := serving.lane.refused_alike(received + seconds, received)) is None:
                 deadline = None if seconds is None else arrived(connection) + seconds
                 if (refused := serving.lane.early_refusal(deadline, received)) is None:
-                    connection.note = Terms(deadline, own_deadline=note.own_seconds is not None)
+                    connection.note = Terms(deadline, own_deadline=note.own_seconds is not None, let_in=True)
                     return None
             serving.measurements.failed.add(time.perf_counter() - received)
             return self._kept(refused, route, serving)
@@ -104,7 +106,10 @@ class ShortWay:
         return gate
 
     def handle(self, route: Route, request: DirectRequest) -> bool:
-        """Take a request that the gate has let in; False when it should take the long way."""
+        """Take a request that the gate has let in; False when it should take the long way.
+
+        It is read at once, or behind others that were let in.
+        """
         note: _Note = request.head.note or _noted(request.head)
         if note.long or len(request.body) > LARGE_BODY_BYTES:
             return False
@@ -118,7 +123,7 @@ class ShortWay:
             terms: Terms = request.note or self._terms(note, serving, request)
             exchange.slot = slot = self._intake.enter(serving.measurements.shed)
             slot.hold(len(request.body))
-            exchange.ask(serving, route.read(serving.predictor, request.body, headers), terms)
+            serving.lane.take(partial(exchange.read, serving, terms))
         except Exception as error:  # noqa: BLE001  # whatever it is, the caller is answered
             exchange.refuse(error)
         return True
@@ -177,11 +182,21 @@ class _Exchange:
         self.serving: Serving | None = None
         self.slot: Slot | None = None
 
-    def ask(self, serving: Serving, question: Question, early: Terms) -> None:
-        """Queue the question; `done` is called with what became of it."""
-        self._question = question
-        terms = terms_of(early, question, self._request.arrived)
-        serving.submit(question.inputs, question.rows, self.done, terms, gone=self._gone)
+    def read(self, serving: Serving, early: Terms) -> None:
+        """Read the body and queue what it asks; `done` is called with what became of it. Nothing of it is done for nobody."""
+        request = self._request
+        if request.disconnected:
+            self._leave()
+            return
+        token = request_id.set(request.id)
+        try:
+            self._question = question = self._route.read(serving.predictor, request.body, request.head.fields)
+            terms = terms_of(early, question, request.arrived)
+            serving.submit(question.inputs, question.rows, self.done, terms, gone=self._gone)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the caller is answered
+            self.refuse(error)
+        finally:
+            request_id.reset(token)
 
     def done(self, outcome: Outcome) -> None:
         """Answer with the outputs, or with why there are none."""

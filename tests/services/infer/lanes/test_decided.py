@@ -19,8 +19,6 @@ def test_who_has_no_less_time_than_one_that_was_let_in_is_let_in() -> None:
     decided = Decided()
     decided.let_in(1, 10.0, QUICK)
     assert [decided.lets_in(1, deadline) for deadline in (9.9, 10.0, 11.0)] == [False, True, True]
-    assert decided.was_let_in(1, 11.0)
-    assert not decided.was_let_in(1, 10.0), "only the last one is read now"
     assert not decided.lets_in(2, 11.0)
 
 

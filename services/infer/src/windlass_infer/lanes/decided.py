@@ -23,7 +23,6 @@ class Decided:
         self._refused_until = -math.inf
         self._refused = _too_busy(0)
         self._let_in_from = math.inf
-        self._let_in = -1, math.inf
         self.refused_alike = 0  # refusals that were found here since somebody last set this to 0
 
     def refusal(self, turn: int, deadline: float) -> Overloaded | None:
@@ -39,7 +38,6 @@ class Decided:
         if turn != self._turn or deadline < self._let_in_from or not self._left:
             return False
         self._left -= 1
-        self._let_in = turn, deadline
         return True
 
     def refuse(self, turn: int, until: float, retry_after: int) -> Overloaded:
@@ -55,11 +53,6 @@ class Decided:
         self._left = min(ALIKE, int(ALIKE_SECONDS / max(row_seconds, ALIKE_SECONDS / ALIKE)))
         self._let_in_from = deadline
         self._refused_until = min(self._refused_until, math.nextafter(deadline, -math.inf))
-        self._let_in = turn, deadline
-
-    def was_let_in(self, turn: int, deadline: float | None) -> bool:
-        """Whether that was the last one let in: its body is read now, and it is not judged again."""
-        return self._let_in == (turn, deadline)
 
     def _begin(self, turn: int) -> None:
         self._left = ALIKE

@@ -12,6 +12,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from windlass_core.errors import Unavailable
@@ -96,7 +97,8 @@ class Lane:
         self._sized = [tensor.name for tensor in engine.signature.inputs if -1 in tensor.shape[1:]]
         self._buckets: dict[Shape, Bucket] = {}
         self._main = self._new_bucket((), costs)
-        self._closed = False
+        self._closing = self._closed = False
+        self._unread = 0  # requests that were let in, and are not read yet
         self._decided = Decided()
         self._progressed = asyncio.Event()  # a batch has ended, or a request has left
 
@@ -125,7 +127,10 @@ class Lane:
         return refused
 
     def early_refusal(self, deadline: float | None, now: float) -> Overloaded | Unavailable | None:
-        """`refuse_early` for those who must lose no time with it: one error for many, not to be raised, and without figures."""
+        """`refuse_early` for those who must lose no time with it: one error for many, not to be raised, and without figures.
+
+        Who is let in may say so in the terms of what is submitted.
+        """
         if refused := None if deadline is None else self.refused_alike(deadline, now):
             return refused
         turns = self._runners.turns
@@ -140,6 +145,11 @@ class Lane:
             return None
         self._offer(self._main, 1, now)
         return self._decided.refuse(turns.number, max(now + found.needed_seconds, deadline), found.retry_after)
+
+    def take(self, read: Callable[[], None]) -> None:
+        """Have `read` called, which submits a request that was let in by its head: now, or after those that came before it."""
+        self._unread += 1
+        self._runners.unread.take(partial(self._read, read))
 
     def submit(
         self, inputs: Arrays, rows: int, done: Done, terms: Terms = WHENEVER, *, gone: Callable[[], bool] | None = None
@@ -163,7 +173,8 @@ class Lane:
         now = time.perf_counter()
         bucket = self._bucket(inputs)
         self._offer(bucket, rows, now)
-        refusal = self._refusal(bucket, rows, terms.deadline, terms.priority, now)
+        judged = None if terms.let_in and rows == 1 else terms.deadline
+        refusal = self._refusal(bucket, rows, judged, terms.priority, now)
         if refusal is not None:
             raise refusal
         self._main = bucket
@@ -174,18 +185,30 @@ class Lane:
         return Ticket(self, bucket, work)
 
     async def close(self) -> None:
-        """Answer what is queued, then let the engine go."""
-        if self._closed:
+        """Answer what was let in and what is queued, then let the engine go."""
+        if self._closing:
             return
+        self._closing = True
+        await self._until(lambda: not self._unread)
         self._closed = True
         # A batch may run on after the last who waited for it has left.
-        while self._measurements.rows_in_flight or not all(bucket.idle for bucket in self._buckets.values()):
-            self._progressed.clear()
-            await self._progressed.wait()
+        await self._until(
+            lambda: not self._measurements.rows_in_flight and all(bucket.idle for bucket in self._buckets.values())
+        )
         for bucket in self._buckets.values():
             bucket.runner.remove(bucket.lane)
         self._buckets.clear()
         await asyncio.to_thread(self._computer.close)
+
+    def _read(self, read: Callable[[], None]) -> None:
+        self._unread -= 1
+        self._progressed.set()
+        read()
+
+    async def _until(self, reached: Callable[[], bool]) -> None:
+        while not reached():
+            self._progressed.clear()
+            await self._progressed.wait()
 
     def _refusal_by_head(self, deadline: float | None, now: float) -> Overloaded | Unavailable | None:
         refusal = self._refusal(self._main, 1, deadline, Priority.INTERACTIVE, now)
@@ -212,9 +235,7 @@ class Lane:
             wait = max(LEAST_RETRY_SECONDS, math.ceil(bucket.runner.backlog_seconds(now)))
             waiting = self._measurements.rows_in_flight
             return Overloaded(f"{waiting} rows wait already; try again in {wait} s", retry_after=wait)
-        admitted = rows == 1 and self._decided.was_let_in(self._runners.turns.number, deadline)
-        found = None if deadline is None or admitted else self._not_in_time(bucket, rows, deadline, priority, now)
-        if found is None or deadline is None:
+        if deadline is None or (found := self._not_in_time(bucket, rows, deadline, priority, now)) is None:
             return None
         left = max(deadline - now, 0.0)
         takes, given, again = f"{found.seconds:.3g} s", f"{left:.3g} s", f"try again in {found.retry_after} s"

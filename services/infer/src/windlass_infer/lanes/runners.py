@@ -18,6 +18,7 @@ from typing import Protocol
 from windlass_infer.lanes.computing import Call, Computed, Computer
 from windlass_infer.lanes.load import Load
 from windlass_infer.lanes.turns import Turns
+from windlass_infer.lanes.unread import Unread
 from windlass_infer.scheduling.costs import CostModel
 from windlass_infer.scheduling.queue import Priority, Taken, Work
 from windlass_infer.scheduling.scheduler import Refusal, Scheduler, SchedulerLane, Turn
@@ -217,12 +218,14 @@ class Runners:
     thread: EngineThread
     load: Load
     turns: Turns
+    unread: Unread
 
     @classmethod
     def start(cls) -> "Runners":
         """New ones, on the running event loop."""
-        turns = Turns(asyncio.get_running_loop().call_soon)
-        return cls(InlineRunner(), EngineThread(), Load(time.perf_counter()), turns)
+        at_end = asyncio.get_running_loop().call_soon
+        turns = Turns(at_end)
+        return cls(InlineRunner(), EngineThread(), Load(time.perf_counter()), turns, Unread(at_end, turns))
 
     def backlog_seconds(self, now: float) -> float:
         """Until all that runs and waits is computed."""
