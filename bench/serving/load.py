@@ -37,9 +37,8 @@ _RECEIVED = memoryview(bytearray(1 << 18))
 # Longer than any answer may take; after it what is outstanding counts as failed.
 DRAIN_SECONDS = 10.0
 # Where requests are due sooner after one another than the first, the generator wakes as often as the second says, and not for
-# each request and each answer: each time it takes a core from a server in the middle of its work. At 20,000 requests a second it
-# did so 5,000 times a second with waits of 0.2 ms, and the process that shared its core had a fifth less done. What it waits
-# counts as the server's latency.
+# each request and each answer: each time it takes a core from a server in the middle of its work. With waits of 0.2 ms it did
+# so 5,000 times a second, and a fifth fewer were answered under overload. What it waits counts as the server's latency.
 CROWD_SECONDS, CROWD_WAIT_SECONDS = 0.0002, 0.001
 # The generator must not wait for a core behind the server that it measures: its lag would be reported as the server's latency.
 NICENESS = -10

@@ -23,7 +23,7 @@ async def take(crew: WorkerCrew, manner: str) -> None:
         else:
             kept.append(connection)
         if manner == "give":
-            crew.busy()
+            crew.busy(1.0)
 
     def relieved(give: Give) -> None:
         while kept and give(kept[0]):

@@ -172,7 +172,7 @@ async def what_a_busy_process_gives_back_is_answered_by_another(pod: Pod) -> Non
     await pod.start(GIVE, ANSWER)
     clients = pod.clients(2)
     await until(lambda: pod.processes[0].connections == 1 and not pod.untaken(0))
-    pod.acceptor.relieve(pod.processes[0])
+    pod.acceptor.relieve(pod.processes[0], 0.8)
     assert [await heard(client) for client in clients] == [b"1", b"1"]
 
 
@@ -180,7 +180,7 @@ async def what_a_process_had_given_back_when_it_died_is_answered_by_another(pod:
     await pod.start(GIVE, ANSWER)
     clients = pod.clients(2)
     await until(lambda: pod.processes[0].connections == 1 and not pod.untaken(0))
-    pod.acceptor.relieve(pod.processes[0])
+    pod.acceptor.relieve(pod.processes[0], 0.8)
     # Without a turn of our loop, until it is there to be taken.
     assert pod.processes[0].sockets.recv(1, socket.MSG_PEEK | socket.MSG_WAITALL)
     ended = await pod.kill(0)
@@ -190,7 +190,7 @@ async def what_a_process_had_given_back_when_it_died_is_answered_by_another(pod:
 
 async def a_busy_process_is_given_its_share_of_new_ones(pod: Pod) -> None:
     await pod.start(ANSWER, ANSWER)
-    pod.processes[0].busy_at = math.inf
+    pod.processes[0].busy_at, pod.processes[0].refused = math.inf, 1.0
     assert sorted([await heard(client) for client in pod.clients(4)]) == [b"0", b"0", b"1", b"1"]
 
 
@@ -201,8 +201,30 @@ async def half_of_its_share_stays_with_a_busy_process(pod: Pod) -> None:
     for mine, others, gives in ((2, 6, 0), (3, 5, 1), (1, 0, 1)):
         pod.processes[0].connections, pod.processes[1].connections = mine, others
         said.clear()
-        pod.acceptor.relieve(pod.processes[0])
+        pod.acceptor.relieve(pod.processes[0], 0.8)
         assert len(said) == gives
+
+
+async def one_that_drowns_gives_to_one_that_refuses_far_fewer(pod: Pod) -> None:
+    await pod.start(KEEP, KEEP)
+    said: list[Frame] = []
+    pod.processes[0].connections = 1
+    pod.processes[0].say = said.append  # type: ignore[method-assign]
+    for other, gives in ((0.8, 0), (0.5, 0), (0.3, 1), (0.0, 1)):
+        pod.acceptor.relieve(pod.processes[1], other)
+        said.clear()
+        pod.acceptor.relieve(pod.processes[0], 0.8)
+        assert len(said) == gives, other
+
+
+async def what_is_given_back_goes_to_the_one_that_refuses_least(pod: Pod) -> None:
+    await pod.start(GIVE, KEEP, ANSWER)
+    clients = pod.clients(3)
+    await until(lambda: pod.processes[0].connections == 1 and not pod.untaken(0))
+    pod.acceptor.relieve(pod.processes[1], 0.3)
+    pod.acceptor.relieve(pod.processes[2], 0.2)
+    pod.acceptor.relieve(pod.processes[0], 0.8)
+    assert sorted([await heard(client) for client in (clients[0], clients[2])]) == [b"2", b"2"]
 
 
 async def nobody_gives_back_while_all_are_busy_or_silent(pod: Pod) -> None:
@@ -210,12 +232,12 @@ async def nobody_gives_back_while_all_are_busy_or_silent(pod: Pod) -> None:
     said: list[Frame] = []
     pod.processes[0].connections = 1
     pod.processes[0].say = said.append  # type: ignore[method-assign]
-    pod.processes[1].busy_at = math.inf
+    pod.processes[1].busy_at, pod.processes[1].refused = math.inf, 0.8
     pod.processes[2].pulse = Pulse()
-    pod.acceptor.relieve(pod.processes[0])
+    pod.acceptor.relieve(pod.processes[0], 0.8)
     assert said == []
     pod.processes[1].busy_at = -math.inf
-    pod.acceptor.relieve(pod.processes[0])
+    pod.acceptor.relieve(pod.processes[0], 0.8)
     assert said == [{"kind": "give back"}]
 
 
@@ -233,6 +255,8 @@ async def nobody_gives_back_while_all_are_busy_or_silent(pod: Pod) -> None:
         what_a_process_had_given_back_when_it_died_is_answered_by_another,
         a_busy_process_is_given_its_share_of_new_ones,
         half_of_its_share_stays_with_a_busy_process,
+        one_that_drowns_gives_to_one_that_refuses_far_fewer,
+        what_is_given_back_goes_to_the_one_that_refuses_least,
         nobody_gives_back_while_all_are_busy_or_silent,
     ],
     ids=lambda scene: scene.__name__.replace("_", " "),

@@ -12,10 +12,10 @@ from windlass_core.relief import ASK_SECONDS, LASTING_SECONDS, LEAVING_AT_MOST, 
 class Asking(Crew):
     def __init__(self) -> None:
         super().__init__()
-        self.asked = 0
+        self.refused: list[float] = []
 
-    def busy(self) -> None:
-        self.asked += 1
+    def busy(self, refused: float) -> None:
+        self.refused.append(refused)
 
 
 @dataclass
@@ -36,7 +36,8 @@ class Loop:
     def __init__(self) -> None:
         self.now = 100.0
         self.crew = Asking()
-        self.relief = Relief(self.crew, clock=lambda: self.now)
+        self.answered = 0
+        self.relief = Relief(self.crew, lambda: self.answered, clock=lambda: self.now)
         self.left: list[int] = []
 
     def refuse(self, number: int, *, times: int = 1, seconds: float = 0.0, may: bool = True) -> None:
@@ -63,7 +64,17 @@ def test_relief_is_asked_for_when_refusals_go_on(times: int, seconds: float, ask
     assert ASK_SECONDS == LASTING_SECONDS / 2
     loop = Loop()
     loop.refuse(0, times=times, seconds=seconds)
-    assert loop.crew.asked == asked
+    assert len(loop.crew.refused) == asked
+
+
+def test_the_share_that_was_refused_since_it_was_said_last_is_said() -> None:
+    loop = Loop()
+    for refused, answered in ((2, 8), (3, 3), (1, 100)):
+        loop.refuse(0, times=refused - 1)
+        loop.answered += answered
+        loop.now += 2 * LASTING_SECONDS
+        loop.refuse(0)
+    assert loop.crew.refused == pytest.approx([2 / 8, 3 / 3, 1 / 100])
 
 
 def test_a_quarter_of_those_refused_leaves_the_last_first() -> None:

@@ -37,11 +37,20 @@ class Leaving(Protocol):
 class Relief:
     """Of one event loop."""
 
-    def __init__(self, crew: Crew, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, crew: Crew, answered: Callable[[], int], clock: Callable[[], float] = time.monotonic) -> None:
+        """Of a process of this crew.
+
+        Args:
+            crew: the parent of which is asked.
+            answered: counts all requests that were answered or refused since the process began.
+            clock: seconds, steady.
+        """
         self._crew = crew
+        self._answered = answered
+        self._answered_before = self._refused_since = 0  # until, and after, the parent was asked last
         self._clock = clock
         self._since = self._last = self._asked = -math.inf
-        self._number = 0  # refused since the parent was asked last
+        self._number = 0  # refused since connections left last
         self._refused: deque[Leaving] = deque(maxlen=LEAVING_AT_MOST)
 
     def refused(self, connection: Leaving) -> None:
@@ -51,10 +60,13 @@ class Relief:
             self._since = now
         self._last = now
         self._number += 1
+        self._refused_since += 1
         self._refused.append(connection)
         if now - self._asked >= ASK_SECONDS and now - self._since >= LASTING_SECONDS:
             self._asked = now
-            self._crew.busy()
+            answered = self._answered()
+            self._crew.busy(self._refused_since / max(answered - self._answered_before, self._refused_since))
+            self._answered_before, self._refused_since = answered, 0
 
     def give(self, give: Give) -> None:
         """Others have room: let those leave that were refused last, because they are asked first again."""

@@ -139,7 +139,7 @@ class _Server(uvicorn.Server):
             timeout_graceful_shutdown=drain,
         )
         super().__init__(config)
-        self._relief = Relief(self.crew)
+        self._relief = Relief(self.crew, lambda: self.server_state.total_requests)
         self._drain_delay = drain_delay
         self._on_drain = on_drain
         self._until = until

@@ -27,6 +27,9 @@ OFFER_AGAIN_SECONDS = 0.01
 ACCEPT_AGAIN_SECONDS = 0.5
 # Of its share of all connections a process that gives some back keeps so many.
 KEPT_SHARE = 0.5
+# It gives some to one that refuses less than this share of what it refuses itself: processes whose cores are taken by others
+# drown in requests that they can only refuse, while their siblings answer most.
+FEWER = 0.5
 _NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 _log = logging.getLogger(__name__)
@@ -75,16 +78,22 @@ class Acceptor:
             if left:
                 self._keep(left)
 
-    def relieve(self, busy: Process) -> None:
-        """Let a process that is asked for more than it can do give connections back, if another is not.
+    def relieve(self, busy: Process, refused: float) -> None:
+        """Let a process that is asked for more than it can do give connections back, if another refuses none, or far fewer.
 
         It keeps half of its share: connections stay where they are when the overload is over, and requests without deadlines,
         which nobody refuses, are to have their share of the cores then.
+
+        Args:
+            busy: the process.
+            refused: the share of requests that it has refused lately.
         """
-        busy.busy_at = self._loop.time()
+        busy.busy_at, busy.refused = self._loop.time(), refused
         processes = self._processes.values()
         share = sum(process.connections for process in processes) / len(processes)
-        if busy.connections > KEPT_SHARE * share and any(process.pulse.answers and not process.busy for process in processes):
+        if busy.connections > KEPT_SHARE * share and any(
+            process.pulse.answers and process.refuses < FEWER * refused for process in processes
+        ):
             busy.say({"kind": "give back"})
 
     def close(self) -> None:
@@ -127,11 +136,11 @@ class Acceptor:
 
         Args:
             accepted: the connection.
-            to_idle: to one that is not busy, if it can; a new connection is not, because where it goes it stays.
+            to_idle: to the one that refuses least, if it can; a new connection is not, because where it goes it stays.
         """
         for process in sorted(
             self._processes.values(),
-            key=lambda one: (not one.pulse.answers, to_idle and one.busy, one.connections, one.given),
+            key=lambda one: (not one.pulse.answers, to_idle and one.refuses, one.connections, one.given),
         ):
             if process.give(accepted, self._handed):
                 self._handed += 1

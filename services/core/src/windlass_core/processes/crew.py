@@ -72,8 +72,12 @@ class Crew:
     def closed(self) -> None:
         """A connection is closed that the parent gave to this process; a process alone has no parent to tell."""
 
-    def busy(self) -> None:
-        """More is asked of this process than it can do; others of the pod may have room, a process alone has none."""
+    def busy(self, refused: float) -> None:
+        """More is asked of this process than it can do; others of the pod may have room, a process alone has none.
+
+        Args:
+            refused: the share of requests that it has refused lately.
+        """
 
     async def why_not_ready(self) -> str | None:
         """None when the pod can be sent requests, else a sentence."""
@@ -154,9 +158,9 @@ class WorkerCrew(Crew):
         """A connection that was given to this process is closed."""
         self._say({"kind": "closed"})
 
-    def busy(self) -> None:
+    def busy(self, refused: float) -> None:
         """More is asked of this process than it can do."""
-        self._say({"kind": "busy"})
+        self._say({"kind": "busy", "refused": refused})
 
     async def ask(self, topic: str, document: Any = None, *, seconds: float = ASK_SECONDS) -> Any:
         """As Crew."""

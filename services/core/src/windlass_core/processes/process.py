@@ -38,6 +38,7 @@ class Process:
         fault: why its parent has ended it; empty when it ended by itself.
         given: number of the last connection that it was given: among equals the one that has waited longest is next.
         busy_at: when it last said that more is asked of it than it can do, in seconds of the event loop.
+        refused: the share of requests that it had refused then.
     """
 
     number: int
@@ -51,6 +52,7 @@ class Process:
     untaken: deque[socket.socket] = field(default_factory=deque)
     given: int = 0
     busy_at: float = -math.inf
+    refused: float = 0.0
     pulse: Pulse = field(default_factory=Pulse)
     fault: str = ""
 
@@ -85,9 +87,9 @@ class Process:
         return True
 
     @property
-    def busy(self) -> bool:
-        """Whether more is asked of it than it can do."""
-        return asyncio.get_running_loop().time() - self.busy_at < BUSY_SECONDS
+    def refuses(self) -> float:
+        """The share of requests that it refuses, because more is asked of it than it can do."""
+        return self.refused if asyncio.get_running_loop().time() - self.busy_at < BUSY_SECONDS else 0.0
 
     def take_no_more(self) -> None:
         """Tell it, behind the connections that it was given, that there will be no others."""

@@ -183,7 +183,7 @@ class Supervisor:
         if frame["kind"] == "closed":
             process.connections -= 1
         elif frame["kind"] == "busy":
-            self._acceptor.relieve(process)
+            self._acceptor.relieve(process, frame["refused"])
         elif frame["kind"] == "ask":
             self._inquiries.ask(process, frame, self._processes.values())
         else:
