@@ -2,7 +2,7 @@
 
 A refusal is quick, and a client's pool sends the next request where the last answer came from: so the process that refuses is
 asked more and more, and the others idle. Connections cannot be asked to spread, but they can be moved: one on which a request
-was just refused, and nothing is under way, goes back to the parent, which gives it to a process that does not refuse.
+was just refused, and nothing is under way, goes back to the parent, which gives it to the process that refuses least.
 
 Used on the event loop. Knows no HTTP and no sockets.
 """

@@ -1,6 +1,6 @@
 """The parent's part in connections: accept them, give each to the process that has the fewest, and keep it until it is taken.
 
-A process that is asked for more than it can do may give some back, for others that are not.
+A process that is asked for more than it can do may give some back, for others that refuse none, or far fewer.
 
 A socket on its way to a process is lost with it unless somebody else has it too. So the parent closes its own only when the
 process says that it has taken it, which it does before it reads from it; what a process that died had not taken goes to
