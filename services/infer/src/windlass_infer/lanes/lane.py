@@ -13,13 +13,13 @@ import math
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
 
 from windlass_core.errors import Unavailable
 from windlass_infer.engine import Arrays, Engine
-from windlass_infer.errors import DeadlineExceeded, Overloaded
+from windlass_infer.errors import Overloaded
 from windlass_infer.lanes.computing import Call, Computed, Computer, Done, Outcome, whole
 from windlass_infer.lanes.decided import Decided
+from windlass_infer.lanes.lateness import TooLate, said_of_late
 from windlass_infer.lanes.placing import Bucket
 from windlass_infer.lanes.runners import EngineLane, Runners
 from windlass_infer.lanes.terms import WHENEVER, Terms
@@ -37,18 +37,6 @@ MAX_BUCKETS = 64
 Shape = tuple[tuple[int, ...], ...]
 
 log = logging.getLogger(__name__)
-
-
-class TooLate(NamedTuple):
-    """Why a request is not taken in, in figures.
-
-    `seconds` until it would be answered, `needed_seconds` that it would have to have for that, and `retry_after` whole seconds
-    until one like it probably would be in time.
-    """
-
-    seconds: float
-    needed_seconds: float
-    retry_after: int
 
 
 class Ticket:
@@ -237,13 +225,7 @@ class Lane:
             return Overloaded(f"{waiting} rows wait already; try again in {wait} s", retry_after=wait)
         if deadline is None or (found := self._not_in_time(bucket, rows, deadline, priority, now)) is None:
             return None
-        left = max(deadline - now, 0.0)
-        takes, given, again = f"{found.seconds:.3g} s", f"{left:.3g} s", f"try again in {found.retry_after} s"
-        if found.seconds > left:
-            sentence = f"the answer would take {takes}, but must be there in {given}; {again}"
-        else:
-            sentence = f"more is asked here than can be done: the answer would wait {takes} of the {given} that it has; {again}"
-        return Overloaded(sentence, retry_after=found.retry_after)
+        return found.said(max(deadline - now, 0.0))
 
     def _not_in_time(self, bucket: Bucket, rows: int, deadline: float, priority: Priority, now: float) -> TooLate | None:
         """Why the answer would come after the deadline: for what the engine has to do, or the event loop."""
@@ -296,7 +278,8 @@ class Lane:
         """Give a batch's outcomes to those who asked; called by a runner on the event loop, after the end of each batch."""
         self._progressed.set()
         for work in taken.late:
-            self._settle(work, self._too_late(work, started))
+            self._measurements.shed["late"] += 1
+            self._settle(work, said_of_late(started - work.arrived, own_deadline=work.item.own_deadline))
         for work in taken.unwanted:
             self._settle(work, Unavailable("nobody waits for this answer any more"))
         if computed is None:
@@ -333,13 +316,6 @@ class Lane:
             self._measurements.rows_in_flight -= work.rows
             bucket.runner.discard(bucket.lane, work)
             self._progressed.set()
-
-    def _too_late(self, work: Work[Call], now: float) -> DeadlineExceeded | Overloaded:
-        self._measurements.shed["late"] += 1
-        waited = f"after {now - work.arrived:.3g} s in the queue it can no longer be answered in time"
-        if work.item.own_deadline:
-            return DeadlineExceeded(f"{waited}; allow more time, or send it again when less is asked for")
-        return Overloaded(f"{waited}; try again in {LEAST_RETRY_SECONDS} s", retry_after=LEAST_RETRY_SECONDS)
 
     def _measure(self, taken: Taken[Call], computed: Computed, started: float) -> None:
         measured = self._measurements
