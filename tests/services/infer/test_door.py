@@ -17,6 +17,7 @@ from windlass_core.heads import Head
 from windlass_infer.app import create
 from windlass_infer.intake import Intake
 from windlass_infer.lanes import runners
+from windlass_infer.scheduling.lasting import BURST_SECONDS
 from windlass_infer.service import Service
 
 
@@ -210,6 +211,35 @@ def test_a_time_that_is_none_is_told_each_time_and_nothing_of_a_request_is_kept(
         assert head.note.wrong.__traceback__ is None
 
     run(test)
+
+
+def test_under_overload_bodies_are_read_behind_the_heads_and_not_at_all_for_clients_that_left(run: Callable[..., None]) -> None:
+    async def test(served: Served) -> None:
+        statuses: dict[bytes, int] = {}
+
+        class Connected:
+            socket, received, note = None, time.perf_counter(), None
+
+            def direct_answer(self, request: DirectRequest, status: int, _headers: bytes, _body: bytes) -> None:
+                statuses[request.body] = status
+
+        assert served.service._runners
+        turns, now = served.service._runners.turns, time.perf_counter()
+        for refused_at in (now - 2 * BURST_SECONDS, now):
+            turns.refused(refused_at)
+        head = Head.of(PREDICT.encode(), [])
+        answered, left, wrong = BODY, BODY + b" ", b"{"
+        for body in (answered, left, wrong):
+            request = DirectRequest(Connected(), head, body, keep_alive=True)
+            assert served.app.state.direct.handlers[head.url](request)
+            request.disconnected = body is left
+        assert statuses == {}, "the turn has read heads only"
+        await until_on_loop(lambda: len(statuses) == 3)
+        assert statuses == {answered: 200, left: 503, wrong: 400}
+        again = await Client(served.app).ask({"body": BODY})
+        assert again.status == 200, "no slot was kept"
+
+    run(test, max_requests=3)
 
 
 def test_an_engine_that_hangs_makes_the_health_check_fail(run: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from functools import partial
 from starlette.responses import Response
 
 from windlass_core.direct import Answer, Connection, DirectRequest, Gate, Prepared, arrived, header_lines
-from windlass_core.errors import WindlassError
+from windlass_core.errors import Unavailable, WindlassError
 from windlass_core.heads import Head
 from windlass_core.log import request_id
 from windlass_infer.bodies.choice import LARGE_BODY_BYTES, takes_long
@@ -186,7 +186,7 @@ class _Exchange:
         """Read the body and queue what it asks; `done` is called with what became of it. Nothing of it is done for nobody."""
         request = self._request
         if request.disconnected:
-            self._leave()
+            self.refuse(Unavailable("nobody waits for this answer any more"))  # heard by counters and traces
             return
         token = request_id.set(request.id)
         try:
