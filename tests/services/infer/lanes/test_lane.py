@@ -67,6 +67,32 @@ def test_a_lane_that_becomes_fast_moves_to_the_event_loop() -> None:
     run(test, seconds_per_row=0.01)
 
 
+def test_a_batch_that_is_held_has_those_who_ask_again_at_once() -> None:
+    async def test(bench: Bench) -> None:
+        first = await bench.occupy()
+        others = [bench.ask(1), bench.ask(2)]
+        bench.lane._main.lane.holding.holds = True
+        bench.engine.go.set()
+        await first
+        again = bench.ask(3)
+        assert [await answer(other) for other in (*others, again)] == [doubled(1), doubled(2), doubled(3)]
+        assert bench.engine.batches == [1, 3]
+
+    run(test)
+
+
+def test_a_batch_is_not_held_for_longer_than_its_time() -> None:
+    async def test(bench: Bench) -> None:
+        first = await bench.occupy()
+        other = bench.ask(1)
+        bench.lane._main.lane.holding.holds = True
+        bench.engine.go.set()
+        await first
+        assert await answer(other) == doubled(1)
+
+    run(test)
+
+
 def test_a_batch_has_no_more_rows_than_allowed_and_only_a_large_request_is_cut() -> None:
     async def test(bench: Bench) -> None:
         first = await bench.occupy()

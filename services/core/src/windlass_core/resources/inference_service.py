@@ -74,7 +74,8 @@ class Batch(ResourceModel):
     """How requests are computed together."""
 
     max: int = Field(
-        description="Rows of the largest batch. What waits at the same time is computed together; nothing waits for more.",
+        description="Rows of the largest batch. What waits at the same time is computed together; a batch waits for more, "
+        "and shortly, only where callers ask again as soon as they are answered and larger batches are cheaper.",
         ge=1,
         le=4096,
     )

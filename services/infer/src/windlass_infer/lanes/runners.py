@@ -150,7 +150,7 @@ class EngineThread:
         with self._changed:
             work.probe = self._scheduler.idle
             self._scheduler.queue(lane, work)
-            if self._asleep:
+            if self._asleep and not self._scheduler.held_seconds(work.arrived):
                 self._asleep = False
                 self._changed.notify()
 
@@ -196,18 +196,21 @@ class EngineThread:
                 if computed:
                     _learn(lane, taken, computed)
                 self._scheduler.finished()
+                if computed:
+                    self._scheduler.hold(lane, taken, time.perf_counter())
             self._loop.call_soon_threadsafe(lane.answer, lane, taken, computed, started)
 
     def _next(self) -> Turn[Call] | None:
         """What to run next; waits for it. None at the end."""
         with self._changed:
-            while (turn := self._scheduler.next(time.perf_counter())) is None:
-                if self._closed:
-                    return None
-                self._asleep = True
-                self._changed.wait()
-            self._asleep = False
-            return turn
+            while True:
+                now = time.perf_counter()
+                held = 0.0 if self._closed else self._scheduler.held_seconds(now)
+                turn = None if held else self._scheduler.next(now)
+                self._asleep = turn is None and not self._closed
+                if not self._asleep:
+                    return turn
+                self._changed.wait(held or None)
 
 
 @dataclass(slots=True)

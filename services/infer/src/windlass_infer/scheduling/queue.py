@@ -155,9 +155,14 @@ class LaneQueue(Generic[Item]):
             later += work.left
         return self.rows - later
 
-    def next_due(self) -> float:
-        """When the head should be computed; infinite when nothing waits."""
-        return self._entries[0][0] if self._entries else math.inf
+    def rows_arrived(self, after: float, until: float) -> int:
+        """Rows that wait of requests that came within this time."""
+        return sum(work.left for work in self if after < work.arrived <= until)
+
+    @property
+    def head_deadline(self) -> float:
+        """Deadline of the request that is due first; infinite when nothing waits."""
+        return self._entries[0][2].deadline if self._entries else math.inf
 
     def interactive(self, now: float) -> bool:
         """Whether somebody waits for the head: it is interactive, or its patience is over."""

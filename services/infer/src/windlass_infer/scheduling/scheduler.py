@@ -3,7 +3,7 @@
 Lanes share the engine by the time they are predicted to take, not by requests: each has a clock of its own that advances by
 what its batches take, and the lane whose clock is furthest behind goes next (start-time fair queueing; Goyal, Vin and Cheng,
 1996). Batch work waits until no lane has an interactive request. Admission answers by the same figures: what is ahead, at the
-pace that the lanes leave one another, against the deadline.
+pace that the lanes leave one another, against the deadline. A batch may be held for those who were just answered (`holding`).
 
 Knows no clock, no thread and no engine.
 """
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Generic
 
 from windlass_infer.scheduling.costs import CostModel
+from windlass_infer.scheduling.holding import Holding
 from windlass_infer.scheduling.lasting import Lasting
 from windlass_infer.scheduling.queue import Item, LaneQueue, Priority, Taken, Work
 
@@ -21,6 +22,9 @@ LEAST_RETRY_SECONDS = 1
 # When more is asked than can be done, a request waits for so much of its time: half as long as it could, with as many answered,
 # and hardly any of those that were taken in too late in the end. But rows of one good batch wait however long it takes.
 OVERLOADED_SHARE, WORTHWHILE_RATE = 0.5, 0.9
+# A batch is held for so much of what it takes. Callers on the same machine come back in half of it; if they do not, nobody has
+# waited for long.
+HELD_SHARE = 0.125
 # Nobody is sent away for longer: by then the figures are others.
 MOST_RETRY_SECONDS = 60
 
@@ -32,6 +36,7 @@ class SchedulerLane(Generic[Item]):
         self.costs = costs
         self.queue: LaneQueue[Item] = LaneQueue(costs, max_batch_rows)
         self.clock = 0.0  # seconds of the engine, as predicted, since the scheduler began
+        self.holding = Holding()
         self.lasting = Lasting()
         self.refused = self.lasting.refused  # because the engine has too much to do
 
@@ -42,6 +47,16 @@ class Turn(Generic[Item]):
 
     lane: SchedulerLane[Item]
     taken: Taken[Item]
+
+
+@dataclass(frozen=True, slots=True)
+class _Held(Generic[Item]):
+    """The next batch of a lane, for which `waiting` rows wait already, until it has `rows`, or until a time."""
+
+    lane: SchedulerLane[Item]
+    waiting: int
+    rows: int
+    until: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +78,9 @@ class Scheduler(Generic[Item]):
         self._clock = 0.0
         self._running: SchedulerLane[Item] | None = None
         self._running_until = 0.0
+        self._taken_at = self._free_since = 0.0  # the batch that runs; the engine
+        self._followed: SchedulerLane[Item] | None = None  # whose next batch may be held, or tells what holding would save
+        self._held: _Held[Item] | None = None
 
     def add(self, lane: SchedulerLane[Item]) -> None:
         """Take a lane in, with nothing in its queue."""
@@ -72,6 +90,8 @@ class Scheduler(Generic[Item]):
     def remove(self, lane: SchedulerLane[Item]) -> None:
         """Forget a lane, whose queue is empty."""
         self._lanes.remove(lane)
+        if self._held and self._held.lane is lane:
+            self._held = None
 
     def running(self, lane: SchedulerLane[Item]) -> bool:
         """Whether a batch of this lane runs now."""
@@ -105,12 +125,47 @@ class Scheduler(Generic[Item]):
             seconds = lane.costs.expected(taken.rows)
             self._clock = max(self._clock, lane.clock)
             lane.clock += seconds
+            self._held = None
             self._running, self._running_until = lane, now + seconds
+            self._taken_at = now
         return Turn(lane, taken)
 
     def finished(self) -> None:
         """The batch that ran has ended; the caller has told the lane's costs what it took."""
         self._running = None
+
+    def hold(self, lane: SchedulerLane[Item], taken: Taken[Item], now: float) -> None:
+        """Hold the next batch for those whom this one, which has just ended, has answered; where that has paid.
+
+        For who can wait, instead of asking for the next batch at once.
+        """
+        began, self._free_since = self._free_since, now
+        waiting = lane.queue.rows
+        rows = min(waiting + taken.rows, lane.queue.max_batch_rows)
+        seconds = HELD_SHARE * lane.costs.expected(rows)
+        if lane is self._followed:
+            # A pause in which nobody asked anything says nothing of the one way or the other.
+            lane.holding.observe(taken.rows, now - max(began, self._taken_at - seconds))
+            if not lane.holding.holds and (came := lane.queue.rows_arrived(began, now)):
+                lane.holding.came_back(lane.queue.rows_arrived(began, began + seconds) / came)
+        # Alone a caller is computed at once, whichever way.
+        self._followed = lane if rows > max(waiting, 1) else None
+        if self._followed and lane.holding.holds and not lane.lasting.overloaded(now):
+            self._held = _Held(lane, waiting, rows, now + seconds)
+
+    def held_seconds(self, now: float) -> float:
+        """For how long the next batch is still held: until all are back, somebody else waits, or the first would be late."""
+        held = self._held
+        if held is None:
+            return 0.0
+        lane, queue = held.lane, held.lane.queue
+        if any(other.queue for other in self._lanes if other is not lane):
+            return 0.0
+        if queue.rows >= held.rows or now >= held.until:
+            self._held = None
+            lane.holding.came_back(max(queue.rows - held.waiting, 0) / (held.rows - held.waiting))
+            return 0.0
+        return max(min(held.until, queue.head_deadline - lane.costs.seconds(held.rows)) - now, 0.0)
 
     def backlog_seconds(self, now: float) -> float:
         """Until all that runs and waits is computed."""
@@ -155,4 +210,7 @@ class Scheduler(Generic[Item]):
         return seconds
 
     def _running_seconds(self, now: float) -> float:
+        """Until the next batch is taken."""
+        if self._held:
+            return max(self._held.until - now, 0.0)
         return max(self._running_until - now, 0.0) if self._running else 0.0
