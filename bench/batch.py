@@ -24,7 +24,7 @@ from windlass_core.contracts import InferRun, InferServe, NewestVersion
 from windlass_core.resources.dataset import Source
 from windlass_core.run import ProgressBoard, RunContext
 from windlass_core.store import Store
-from windlass_infer.batch.run import in_batches, predict
+from windlass_infer.batch.run import batch_rows, in_batches, predict
 from windlass_infer.engine import Engine
 from windlass_infer.loader import load
 from windlass_infer.scheduling.queue import MAX_BATCH_ROWS
@@ -81,7 +81,7 @@ def _loop(engine: Engine, rows: Array, seconds: float) -> float:
     """Rows a second of the engine alone, in the batches of a run."""
     started, done = time.perf_counter(), 0
     while (spent := time.perf_counter() - started) < seconds:
-        in_batches(engine, {INPUT: rows}, len(rows), MAX_BATCH_ROWS)
+        in_batches(engine, {INPUT: rows}, len(rows), batch_rows(engine.signature))
         done += len(rows)
     return done / spent
 
