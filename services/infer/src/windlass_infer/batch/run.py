@@ -40,9 +40,9 @@ from windlass_infer.scheduling.queue import MAX_BATCH_ROWS
 # a handful of partitions fit into half a gigabyte, and that a run which is asked to stop ends within seconds.
 PARTITION_BYTES = 16 * 1024 * 1024
 MOST_PARTITION_ROWS = 65_536
-# What the engine takes and gives at once. A thread that has run a batch must have Python's lock before it runs the next: with four
-# times as many rows of a tiny network in a batch a run had 0.98 of the engine's rate instead of 0.89. Beyond this the engine is no
-# faster, and no longer works in the processor's caches.
+# What the engine takes and gives at once. A thread that has run a batch must have Python's lock before it runs the next: with
+# four times as many rows of a tiny network in a batch a run had 0.98 of the engine's rate instead of 0.89. Beyond this engines
+# are no faster, and no longer work in the processor's caches.
 BATCH_BYTES = 256 * 1024
 MOST_BATCH_ROWS = 512
 # A dimension that each row chooses counts so many values in that estimate.
