@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import time
 from threading import get_ident
 
 import numpy as np
@@ -79,6 +80,23 @@ def test_a_batch_that_is_held_has_those_who_ask_again_at_once() -> None:
         assert bench.engine.batches == [1, 3]
 
     run(test)
+
+
+def test_a_batch_is_held_no_longer_than_lets_one_that_comes_meanwhile_be_in_time() -> None:
+    """By what is thought of its batches this lane may hold one for an hour."""
+
+    async def test(bench: Bench) -> None:
+        first = bench.ask(1, 2)
+        assert await asyncio.to_thread(bench.engine.entered.wait, 10)
+        other, lane = bench.ask(3), bench.lane._main.lane
+        lane.holding.holds = True
+        bench.engine.go.set()
+        await first
+        urgent = bench.ask(4, deadline=time.perf_counter() + lane.costs.seconds(3) + 0.01)
+        assert [await answer(one) for one in (urgent, other)] == [doubled(4), doubled(3)]
+        assert bench.engine.batches == [2, 2]
+
+    run(test, seconds_per_row=10_000.0)
 
 
 def test_a_batch_is_not_held_for_longer_than_its_time() -> None:

@@ -103,7 +103,7 @@ class Bench:
 
     @property
     def held(self) -> float:
-        return self.scheduler.held_seconds(self.now)
+        return max(self.scheduler.held_until(self.now) - self.now, 0.0)
 
 
 WHOLE = HELD_SHARE * 0.018  # of a batch of 8 rows
@@ -145,10 +145,13 @@ def test_nothing_is_held_longer_than_its_time() -> None:
     assert bench.run().rows == 4
 
 
-def test_what_is_held_counts_in_what_a_request_waits_for() -> None:
+def test_what_is_held_makes_nobody_be_refused() -> None:
     bench = Bench()
     bench.answer()
-    assert bench.scheduler.backlog_seconds(bench.now) == pytest.approx(WHOLE + 0.014)
+    deadline = bench.now + 0.0181
+    assert bench.scheduler.refusal(bench.lane, 1, deadline, bench.now) is None
+    bench.ask(1, deadline=deadline)
+    assert bench.held == pytest.approx(0.0001)
 
 
 @pytest.mark.parametrize(

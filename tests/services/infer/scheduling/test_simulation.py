@@ -132,9 +132,9 @@ def simulate(
                         tally.rows_in_time += piece.work.rows
                     else:
                         tally.late += 1
-        if not running and (held := scheduler.held_seconds(now)):
+        if not running and (held_until := scheduler.held_until(now)) > now:
             number += 1
-            heapq.heappush(events, (now + held, number, HELD_ENOUGH))
+            heapq.heappush(events, (held_until, number, HELD_ENOUGH))
             continue
         while not running and (turn := scheduler.next(now)):
             lane_index = lanes.index(turn.lane)

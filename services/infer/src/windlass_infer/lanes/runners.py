@@ -9,6 +9,7 @@ is touched under the lock.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -125,6 +126,7 @@ class EngineThread:
         self._scheduler: Scheduler[Call] = Scheduler()
         self._changed = Condition()
         self._asleep = False
+        self._wakes_at = math.inf  # by itself, while it is asleep
         self._closed = False
         self._running: tuple[float, float] | None = None  # since when, and what its lane's margin allows
         self._thread = Thread(target=self._work, name="engine", daemon=True)
@@ -150,7 +152,7 @@ class EngineThread:
         with self._changed:
             work.probe = self._scheduler.idle
             self._scheduler.queue(lane, work)
-            if self._asleep and not self._scheduler.held_seconds(work.arrived):
+            if self._asleep and self._scheduler.held_until(work.arrived) < self._wakes_at:
                 self._asleep = False
                 self._changed.notify()
 
@@ -205,12 +207,13 @@ class EngineThread:
         with self._changed:
             while True:
                 now = time.perf_counter()
-                held = 0.0 if self._closed else self._scheduler.held_seconds(now)
-                turn = None if held else self._scheduler.next(now)
+                held_until = now if self._closed else self._scheduler.held_until(now)
+                turn = None if held_until > now else self._scheduler.next(now)
                 self._asleep = turn is None and not self._closed
                 if not self._asleep:
                     return turn
-                self._changed.wait(held or None)
+                self._wakes_at = held_until if held_until > now else math.inf
+                self._changed.wait(None if self._wakes_at == math.inf else held_until - now)
 
 
 @dataclass(slots=True)

@@ -153,19 +153,22 @@ class Scheduler(Generic[Item]):
         if self._followed and lane.holding.holds and not lane.lasting.overloaded(now):
             self._held = _Held(lane, waiting, rows, now + seconds)
 
-    def held_seconds(self, now: float) -> float:
-        """For how long the next batch is still held: until all are back, somebody else waits, or the first would be late."""
+    def held_until(self, now: float) -> float:
+        """When the next batch may be taken; not later than now: at once.
+
+        It is held until all are back, somebody else waits, or the first would be late.
+        """
         held = self._held
         if held is None:
-            return 0.0
+            return now
         lane, queue = held.lane, held.lane.queue
         if any(other.queue for other in self._lanes if other is not lane):
-            return 0.0
+            return now
         if queue.rows >= held.rows or now >= held.until:
             self._held = None
             lane.holding.came_back(max(queue.rows - held.waiting, 0) / (held.rows - held.waiting))
-            return 0.0
-        return max(min(held.until, queue.head_deadline - lane.costs.seconds(held.rows)) - now, 0.0)
+            return now
+        return min(held.until, queue.head_deadline - lane.costs.seconds(held.rows))
 
     def backlog_seconds(self, now: float) -> float:
         """Until all that runs and waits is computed."""
@@ -210,7 +213,4 @@ class Scheduler(Generic[Item]):
         return seconds
 
     def _running_seconds(self, now: float) -> float:
-        """Until the next batch is taken."""
-        if self._held:
-            return max(self._held.until - now, 0.0)
         return max(self._running_until - now, 0.0) if self._running else 0.0
