@@ -160,9 +160,9 @@ class LaneQueue(Generic[Item]):
         return sum(work.left for work in self if after < work.arrived <= until)
 
     @property
-    def head_deadline(self) -> float:
-        """Deadline of the request that is due first; infinite when nothing waits."""
-        return self._entries[0][2].deadline if self._entries else math.inf
+    def first_deadline(self) -> float:
+        """The earliest deadline of all that waits; infinite when nothing does. The head may be due first and have a later one."""
+        return min((work.deadline for work in self), default=math.inf)
 
     def interactive(self, now: float) -> bool:
         """Whether somebody waits for the head: it is interactive, or its patience is over."""

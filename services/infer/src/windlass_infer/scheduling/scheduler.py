@@ -168,7 +168,7 @@ class Scheduler(Generic[Item]):
             self._held = None
             lane.holding.came_back(max(queue.rows - held.waiting, 0) / (held.rows - held.waiting))
             return now
-        return min(held.until, queue.head_deadline - lane.costs.seconds(held.rows))
+        return min(held.until, queue.first_deadline - lane.costs.seconds(held.rows))
 
     def backlog_seconds(self, now: float) -> float:
         """Until all that runs and waits is computed."""
