@@ -161,7 +161,7 @@ class LaneQueue(Generic[Item]):
 
     @property
     def first_deadline(self) -> float:
-        """The earliest deadline of all that waits; infinite when nothing does. The head may be due first and have a later one."""
+        """The earliest of all deadlines that wait, which need not be that of the head; infinite when nothing waits."""
         return min((work.deadline for work in self), default=math.inf)
 
     def interactive(self, now: float) -> bool:
