@@ -1,4 +1,4 @@
-"""A lane: takes what waits, never waits itself, and gives every caller its own rows."""
+"""A lane: takes what waits, waits only for whom it has just answered, and gives every caller its own rows."""
 
 import asyncio
 import math

@@ -2,7 +2,7 @@
 
     InlineRunner   for engines that take microseconds: the requests that one turn of the event loop has read are its batch. No
                    thread is woken and none waits for Python's lock, which costs a small model more than its computing
-    EngineThread   for all others: takes the next batch as soon as one has ended, and answers each batch by one call of the loop
+    EngineThread   for all others: takes the next batch when one has ended, or soon after; answers each by one call of the loop
 
 Both take what their scheduler decides. A runner is used on the event loop; only `_work` runs on the thread, and what both touch
 is touched under the lock.
