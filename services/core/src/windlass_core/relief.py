@@ -19,12 +19,14 @@ from windlass_core.processes.crew import Crew, Give
 LASTING_SECONDS = 0.1
 # Without a refusal for so long, it is over.
 OVER_SECONDS = 0.25
-# How often the parent is asked whether others have room.
-ASK_SECONDS = 0.05
+# How often the parent is asked whether others have room. Refusals come in crowds: by the share of 0.05 s two processes that
+# refuse alike seemed to refuse unlike, and moved connections to and fro.
+ASK_SECONDS = 0.2
 # Of those that were refused since it was last asked, so many leave at once: what they bring is seen before more follow.
 LEAVING_SHARE = 0.25
-# A move costs parent and processes a third of a millisecond together.
-LEAVING_AT_MOST = 32
+# A move costs parent and processes a third of a millisecond together, and who has just asked on that connection waits two turns
+# of a busy loop more: with 32 in each 0.05 s one refusal in fifty was that of a moved connection.
+LEAVING_AT_MOST = 8
 
 
 class Leaving(Protocol):

@@ -8,10 +8,11 @@ from lane_bench import Bench, answer, doubled, run
 
 from windlass_infer.engine import Arrays
 from windlass_infer.lanes.turns import Turns
-from windlass_infer.lanes.unread import SLICE_SECONDS, Unread
+from windlass_infer.lanes.unread import LONG_SLICE_SECONDS, SLICE_SECONDS, Unread
 from windlass_infer.scheduling.lasting import BURST_SECONDS, OVER_SECONDS
 
-BODY_SECONDS = SLICE_SECONDS / 2.5  # three of them are a slice
+BODY_SECONDS = SLICE_SECONDS / 2.5  # three of them are a slice, five a long one
+assert LONG_SLICE_SECONDS == 2 * SLICE_SECONDS
 
 
 class Loop:
@@ -54,6 +55,20 @@ def test_without_overload_each_body_is_read_with_its_head() -> None:
     loop = Loop()
     loop.take(1, 2, 3, 4, 5)
     assert loop.read == [1, 2, 3, 4, 5]
+
+
+def test_of_a_crowd_that_comes_at_once_a_turn_reads_a_longer_slice_and_leaves_the_rest_to_the_next() -> None:
+    loop = Loop()
+    loop.take(*range(12))
+    assert loop.read == [0, 1, 2, 3, 4], "as many as fit into the slice, at once"
+    loop.end()
+    assert loop.read == list(range(10)), "the next before other heads"
+    loop.take(12)
+    assert loop.read == list(range(10)), "and nobody goes before those that wait"
+    loop.end()
+    assert loop.read == list(range(13))
+    loop.take(13)
+    assert loop.read == list(range(14)), "then each is read with its head again"
 
 
 def test_under_overload_a_turn_reads_all_heads_first_and_a_slice_of_the_bodies() -> None:

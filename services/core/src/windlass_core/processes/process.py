@@ -19,7 +19,7 @@ from windlass_core.processes.pulse import Pulse
 
 _log = logging.getLogger(__name__)
 # After it has last said that more is asked of it than it can do, which it says again and again, it is taken to be so no more.
-BUSY_SECONDS = 0.25
+BUSY_SECONDS = 0.5
 
 # Gives others the connections that a process has given back.
 GiveOthers = Callable[[Sequence[socket.socket]], None]

@@ -55,6 +55,10 @@ class Turns:
             self._at_end(self._end)
         self._read += 1
 
+    def lasted(self, now: float) -> float:
+        """Seconds since the first head of this turn was read; 0 before it."""
+        return now - self._began if self._read else 0.0
+
     def body_waits(self) -> None:
         """Count a request that was let in, and the body of which is to be read later."""
         self._bodies += 1

@@ -3,7 +3,8 @@
 To read a body takes several times what its head does. When more is asked than can be done heads go first, because they decide:
 who is refused is told within one short turn of the event loop, however much there is to be read. Bodies follow in the order in
 which they came, a slice in each turn, and what a slice has read is the next batch of an engine on the loop. At all other times
-each is read at once: the more one turn has read, the larger its batch, and the less a request costs.
+each is read at once, because the more one turn has read, the larger its batch and the less a request costs. What a turn reads
+is bounded then too: in a crowd that comes at once may be some who are to be refused.
 
 Used on the event loop. Knows no request and no engine.
 """
@@ -17,6 +18,9 @@ from windlass_infer.lanes.turns import Turns
 # Bodies are read for so long in one turn. Of 0.25, 0.5 and 1 ms tried at 1.2 times the capacity of a tiny network, half of the
 # refusals were told within 2, 3 and 5 ms; with the shortest a tenth fewer requests were answered.
 SLICE_SECONDS = 0.0005
+# Without overload for so long, and no longer at once either: two or three dozen bodies, to which the fixed cost of a turn is
+# little. Until it was bounded, turns of 20 ms came before an overload was seen for one, and its refusals with them.
+LONG_SLICE_SECONDS = 0.001
 
 
 class Unread:
@@ -39,7 +43,7 @@ class Unread:
     def take(self, read: Callable[[], None]) -> None:
         """Have a body read: now, or when those before it are."""
         if not self._waiting:
-            if not self._turns.overloaded:
+            if not self._turns.overloaded and self._turns.lasted(self._clock()) < LONG_SLICE_SECONDS:
                 read()
                 return
             self._at_end(self._read_slice)
@@ -48,9 +52,10 @@ class Unread:
 
     def _read_slice(self) -> None:
         began = now = self._clock()
+        until = began + (SLICE_SECONDS if self._turns.overloaded else LONG_SLICE_SECONDS)
         count = 0
         try:
-            while self._waiting and now < began + SLICE_SECONDS:
+            while self._waiting and now < until:
                 count += 1
                 self._waiting.popleft()()
                 now = self._clock()
