@@ -123,7 +123,7 @@ class ShortWay:
             terms: Terms = request.note or self._terms(note, serving, request)
             exchange.slot = slot = self._intake.enter(serving.measurements.shed)
             slot.hold(len(request.body))
-            serving.lane.take(partial(exchange.read, serving, terms))
+            serving.lane.take(partial(exchange.read, serving, terms), terms)
         except Exception as error:  # noqa: BLE001  # whatever it is, the caller is answered
             exchange.refuse(error)
         return True

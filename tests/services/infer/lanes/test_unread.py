@@ -7,6 +7,7 @@ import pytest
 from lane_bench import Bench, answer, doubled, run
 
 from windlass_infer.engine import Arrays
+from windlass_infer.lanes.terms import WHENEVER
 from windlass_infer.lanes.turns import Turns
 from windlass_infer.lanes.unread import LONG_SLICE_SECONDS, SLICE_SECONDS, Unread
 from windlass_infer.scheduling.lasting import BURST_SECONDS, OVER_SECONDS
@@ -31,11 +32,11 @@ class Loop:
         self.now += 2 * BURST_SECONDS
         self.turns.refused(self.now)
 
-    def take(self, *numbers: int) -> None:
+    def take(self, *numbers: int, judged: bool = True) -> None:
         """Requests whose heads were read in this turn."""
         for number in numbers:
             self.turns.read(self.now)
-            self.unread.take(lambda number=number: self.body(number))  # type: ignore[misc]  # bound now
+            self.unread.take(lambda number=number: self.body(number), judged=judged)  # type: ignore[misc]  # bound now
 
     def body(self, number: int) -> None:
         """What reads a body; a negative one is a fault of ours."""
@@ -69,6 +70,12 @@ def test_of_a_crowd_that_comes_at_once_a_turn_reads_a_longer_slice_and_leaves_th
     assert loop.read == list(range(13))
     loop.take(13)
     assert loop.read == list(range(14)), "then each is read with its head again"
+
+
+def test_where_nobody_can_be_refused_all_are_read_at_once() -> None:
+    loop = Loop()
+    loop.take(*range(12), judged=False)
+    assert loop.read == list(range(12))
 
 
 def test_under_overload_a_turn_reads_all_heads_first_and_a_slice_of_the_bodies() -> None:
@@ -112,7 +119,7 @@ def test_a_version_that_is_let_go_answers_those_whose_bodies_wait() -> None:
         bench.engine.go.set()
         bench.runners.turns.overloaded = True
         answers: list[asyncio.Future[Arrays]] = []
-        bench.lane.take(lambda: answers.append(bench.ask(1, 2)))
+        bench.lane.take(lambda: answers.append(bench.ask(1, 2)), WHENEVER)
         await bench.lane.close()
         assert await answer(answers[0]) == doubled(1, 2)
         assert bench.engine.closed

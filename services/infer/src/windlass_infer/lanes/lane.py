@@ -134,10 +134,10 @@ class Lane:
         self._offer(self._main, 1, now)
         return self._decided.refuse(turns.number, max(now + found.needed_seconds, deadline), found.retry_after)
 
-    def take(self, read: Callable[[], None]) -> None:
+    def take(self, read: Callable[[], None], terms: Terms) -> None:
         """Have `read` called, which submits a request that was let in by its head: now, or after those that came before it."""
         self._unread += 1
-        self._runners.unread.take(partial(self._read, read))
+        self._runners.unread.take(partial(self._read, read), judged=terms.deadline is not None)
 
     def submit(
         self, inputs: Arrays, rows: int, done: Done, terms: Terms = WHENEVER, *, gone: Callable[[], bool] | None = None
