@@ -17,7 +17,7 @@ from serving.publish import publish
 from serving.results import FAST, OURS, Results, table, target_table
 from serving.runs import BENCH, Client, Run
 from serving.servers import Running, Server
-from serving.targets import CAPACITY, OPEN, OVERLOAD, OVERLOAD_FACTOR, targets
+from serving.targets import CAPACITY, OPEN, OVERLOAD, OVERLOAD_FACTOR, STEADY, targets
 from serving.venvs import make, version
 from serving.workloads import WORKLOADS, Workload
 
@@ -147,9 +147,13 @@ class Bench:
         deadline = DEADLINE_SECONDS[workload.name]
 
         def overload(client: Client) -> list[Run]:
-            capacity = client.closed(CONNECTIONS[-1], self.options.seconds, label=CAPACITY)
-            rate = OVERLOAD_FACTOR * capacity.rate
-            return [capacity, client.open(rate, self.options.seconds, label=OVERLOAD, deadline=deadline)]
+            before = client.closed(CONNECTIONS[-1], self.options.seconds, label=CAPACITY)
+            run = client.open(OVERLOAD_FACTOR * before.rate, self.options.seconds, label=OVERLOAD, deadline=deadline)
+            after = client.closed(CONNECTIONS[-1], self.options.seconds, label=CAPACITY)
+            if not STEADY <= after.rate / before.rate <= 1 / STEADY:
+                change = after.rate / before.rate
+                run.void = run.void or f"the machine is {change:.2f} times as fast as when the rate was chosen"
+            return [before, run, after]
 
         for _ in range(self.options.rounds):
             for server in self.servers:

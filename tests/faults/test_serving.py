@@ -6,7 +6,7 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -31,6 +31,8 @@ LOOPBACK = "127.0.0.1"
 PATIENCE_SECONDS = 120.0
 TABLE = np.arange(4 * VOCABULARY, dtype=np.float32).reshape(VOCABULARY, 4)
 CALLERS = 8
+# So many with so much to read, and so little time for it, are several times what two processes can do.
+HURRIED, LONG, HURRY_SECONDS = 24, 15_000, 0.02
 # A request leaves 10 bytes behind and a million of them 10 MB: this would be seen within the requests below.
 LEAK_BYTES = 1_000_000
 SETTLING_REQUESTS, WATCHED_REQUESTS = 4_000, 16_000
@@ -146,10 +148,10 @@ class Caller:
 
 
 @contextmanager
-def load(pod: Pod) -> Iterator[list[Caller]]:
+def load(pod: Pod, kind: type["Caller"] = Caller, number: int = CALLERS) -> Iterator[list[Caller]]:
     """Callers, asking while the block runs."""
     stop = threading.Event()
-    callers = [Caller(pod, number, stop) for number in range(CALLERS)]
+    callers = [kind(pod, one, stop) for one in range(number)]
     threads = [threading.Thread(target=caller.run) for caller in callers]
     for thread in threads:
         thread.start()
@@ -161,9 +163,53 @@ def load(pod: Pod) -> Iterator[list[Caller]]:
             thread.join()
 
 
+@dataclass
+class Hurried(Caller):
+    """Asks what takes long to read, with so little time that many of its like are refused."""
+
+    refused: int = 0
+
+    def __post_init__(self) -> None:
+        self.expected = TABLE[self.number % VOCABULARY]
+        tensor = {"name": "ids", "datatype": "INT64", "shape": [1, LONG], "data": [self.number % VOCABULARY] * LONG}
+        self.body = json.dumps({"inputs": [tensor]}).encode()
+
+    def run(self) -> None:
+        connection = self.connected()
+        while not self.stop.is_set():
+            try:
+                connection.request("POST", "/v2/models/ids/infer", self.body, {"Request-Timeout": str(HURRY_SECONDS)})
+                answer = connection.getresponse()
+                document = json.loads(answer.read())
+            except (OSError, HTTPException):
+                self.failed_ports.append(self.port)
+                connection.close()
+                connection = self.connected()
+                continue
+            if answer.status == 200:
+                self.answered += 1
+                if not np.allclose(document["outputs"][0]["data"], self.expected):
+                    self.wrong.append(document)
+            elif answer.status in {429, 504}:
+                self.refused += 1
+            else:
+                self.wrong.append((answer.status, document))
+        connection.close()
+
+
 def progressed(callers: list[Caller], by: int) -> Callable[[], bool]:
     before = [caller.answered for caller in callers]
     return lambda: all(caller.answered >= start + by for caller, start in zip(callers, before, strict=True))
+
+
+def overloaded(callers: Sequence[Hurried]) -> Callable[[], bool]:
+    """Whether from now on a hundred have been answered, and a hundred refused."""
+
+    def counted() -> tuple[int, int]:
+        return sum(caller.answered for caller in callers), sum(caller.refused for caller in callers)
+
+    before = counted()
+    return lambda: all(now >= start + 100 for now, start in zip(counted(), before, strict=True))
 
 
 def test_a_killed_process_fails_its_own_connections_alone_and_nobody_gets_a_wrong_answer(tmp_path: Path) -> None:
@@ -183,6 +229,24 @@ def test_a_killed_process_fails_its_own_connections_alone_and_nobody_gets_a_wron
     assert {owners.get(port) for port in failed} <= {workers[0]}
     assert len(failed) == len(set(failed)) == list(owners.values()).count(workers[0])
     assert [caller.wrong for caller in callers] == [[]] * CALLERS
+
+
+def test_a_process_killed_under_overload_takes_only_its_own_connections_along(tmp_path: Path) -> None:
+    with pod(tmp_path, processes=2) as served:
+        with load(served, Hurried, HURRIED) as callers:
+            until(overloaded(callers), "some are answered and others refused")
+            os.kill(served.workers()[0], signal.SIGKILL)
+            until(overloaded(callers), "the other process goes on")
+            until(lambda: served.metric("windlass_processes") == 2, "the process is back")
+            until(overloaded(callers), "both go on")
+
+        # Connections move under overload: whose they were last is not known, but nobody loses more than one.
+        assert sum(len(caller.failed_ports) for caller in callers) > 0
+        assert max(len(caller.failed_ports) for caller in callers) == 1
+        assert [caller.wrong for caller in callers] == [[]] * HURRIED
+        with load(served) as others:
+            until(progressed(others, 20), "all are answered when the overload is over")
+        assert [caller.failed_ports for caller in others] == [[]] * CALLERS
 
 
 def test_many_requests_leave_no_memory_behind(tmp_path: Path) -> None:

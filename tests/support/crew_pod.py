@@ -31,7 +31,13 @@ def application(crew: Crew) -> Any:
     app = create_app("crew", ready=lambda: not_ready["why"], crew=crew)
     me = {"number": crew.number, "pid": os.getpid()}
     crew.answer("who", lambda _: me)
-    crew.answer("ready of one", lambda change: not_ready.update(change) if change.pop("number") == crew.number else None)
+
+    def change(asked: dict[str, Any]) -> None:
+        if asked["number"] == crew.number:
+            not_ready["why"] = asked["why"]
+            crew.say_whether_ready()
+
+    crew.answer("ready of one", change)
     crew.answer("raise of one", lambda number: 1 // (crew.number - number))
 
     def direct(request: "DirectRequest") -> bool:

@@ -45,6 +45,11 @@ class Pod:
             self.processes[number] = process
         self.acceptor.resume()
 
+    def ready(self) -> None:
+        """All have said that they are ready."""
+        for process in self.processes.values():
+            process.ready = True
+
     def signal(self, number: int, what: signal.Signals) -> None:
         self.processes[number].program.send_signal(what)
 
@@ -170,6 +175,7 @@ async def what_nobody_can_take_any_more_is_closed_at_once(pod: Pod) -> None:
 
 async def what_a_busy_process_gives_back_is_answered_by_another(pod: Pod) -> None:
     await pod.start(GIVE, ANSWER)
+    pod.ready()
     clients = pod.clients(2)
     await until(lambda: pod.processes[0].connections == 1 and not pod.untaken(0))
     pod.acceptor.relieve(pod.processes[0], 0.8)
@@ -178,6 +184,7 @@ async def what_a_busy_process_gives_back_is_answered_by_another(pod: Pod) -> Non
 
 async def what_a_process_had_given_back_when_it_died_is_answered_by_another(pod: Pod) -> None:
     await pod.start(GIVE, ANSWER)
+    pod.ready()
     clients = pod.clients(2)
     await until(lambda: pod.processes[0].connections == 1 and not pod.untaken(0))
     pod.acceptor.relieve(pod.processes[0], 0.8)
@@ -194,8 +201,20 @@ async def a_busy_process_is_given_its_share_of_new_ones(pod: Pod) -> None:
     assert sorted([await heard(client) for client in pod.clients(4)]) == [b"0", b"0", b"1", b"1"]
 
 
+async def one_that_is_not_ready_is_given_none_while_another_is(pod: Pod) -> None:
+    await pod.start(ANSWER, ANSWER)
+    pod.processes[1].ready = True
+    assert [await heard(client) for client in pod.clients(3)] == [b"1"] * 3
+    pod.processes[1].ready = False
+    assert [await heard(client) for client in pod.clients(2)] == [b"0"] * 2, "when none is, the one with the fewest is"
+    pod.processes[0].ready = True
+    pod.processes[0].pulse = Pulse()
+    assert [await heard(client) for client in pod.clients(2)] == [b"1"] * 2, "nor is one that is silent"
+
+
 async def half_of_its_share_stays_with_a_busy_process(pod: Pod) -> None:
     await pod.start(KEEP, KEEP)
+    pod.ready()
     said: list[Frame] = []
     pod.processes[0].say = said.append  # type: ignore[method-assign]
     for mine, others, gives in ((2, 6, 0), (3, 5, 1), (1, 0, 1)):
@@ -207,6 +226,7 @@ async def half_of_its_share_stays_with_a_busy_process(pod: Pod) -> None:
 
 async def one_that_drowns_gives_to_one_that_refuses_far_fewer(pod: Pod) -> None:
     await pod.start(KEEP, KEEP)
+    pod.ready()
     said: list[Frame] = []
     pod.processes[0].connections = 1
     pod.processes[0].say = said.append  # type: ignore[method-assign]
@@ -219,6 +239,7 @@ async def one_that_drowns_gives_to_one_that_refuses_far_fewer(pod: Pod) -> None:
 
 async def what_is_given_back_goes_to_the_one_that_refuses_least(pod: Pod) -> None:
     await pod.start(GIVE, KEEP, ANSWER)
+    pod.ready()
     clients = pod.clients(3)
     await until(lambda: pod.processes[0].connections == 1 and not pod.untaken(0))
     pod.acceptor.relieve(pod.processes[1], 0.3)
@@ -229,6 +250,7 @@ async def what_is_given_back_goes_to_the_one_that_refuses_least(pod: Pod) -> Non
 
 async def nobody_gives_back_while_all_are_busy_or_silent(pod: Pod) -> None:
     await pod.start(KEEP, KEEP, KEEP)
+    pod.ready()
     said: list[Frame] = []
     pod.processes[0].connections = 1
     pod.processes[0].say = said.append  # type: ignore[method-assign]
@@ -237,6 +259,10 @@ async def nobody_gives_back_while_all_are_busy_or_silent(pod: Pod) -> None:
     pod.acceptor.relieve(pod.processes[0], 0.8)
     assert said == []
     pod.processes[1].busy_at = -math.inf
+    pod.processes[1].ready = False
+    pod.acceptor.relieve(pod.processes[0], 0.8)
+    assert said == [], "nor to one that is not ready"
+    pod.processes[1].ready = True
     pod.acceptor.relieve(pod.processes[0], 0.8)
     assert said == [{"kind": "give back"}]
 
@@ -254,6 +280,7 @@ async def nobody_gives_back_while_all_are_busy_or_silent(pod: Pod) -> None:
         what_a_busy_process_gives_back_is_answered_by_another,
         what_a_process_had_given_back_when_it_died_is_answered_by_another,
         a_busy_process_is_given_its_share_of_new_ones,
+        one_that_is_not_ready_is_given_none_while_another_is,
         half_of_its_share_stays_with_a_busy_process,
         one_that_drowns_gives_to_one_that_refuses_far_fewer,
         what_is_given_back_goes_to_the_one_that_refuses_least,

@@ -229,6 +229,19 @@ def test_a_silent_process_is_given_no_connections_health_does_not_wait_for_it_an
     assert pod.pids() == before
 
 
+def test_a_process_that_is_not_ready_is_given_no_connections_while_another_is(new_pod: Callable[..., Pod]) -> None:
+    pod = new_pod()
+
+    def numbers() -> set[int]:
+        with pod.clients(4) as clients:
+            return {client.who()["number"] for client in clients}
+
+    httpx.post(f"{pod.url}/not-ready/0", params={"why": "no model"}, timeout=START_SECONDS)
+    until(lambda: numbers() == {1}, "the other is given all")
+    httpx.post(f"{pod.url}/not-ready/0", timeout=START_SECONDS)
+    until(lambda: numbers() == {0, 1}, "it is given its share again")
+
+
 def test_a_connection_waits_for_a_process_while_none_answers(new_pod: Callable[..., Pod]) -> None:
     pod = new_pod()
     before = pod.pids()

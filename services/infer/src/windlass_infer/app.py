@@ -86,6 +86,7 @@ def create(
         crew=crew,
         alive=service.why_not_alive,
     )
+    service.on_change(app.state.crew.say_whether_ready)
     administration = Administration(service, app.state.crew, token)
     # Last in the list is innermost: behind the middleware that gives every request its id and its measurements.
     way = ShortWay(service, intake, tracing)

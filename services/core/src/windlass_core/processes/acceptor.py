@@ -1,5 +1,7 @@
 """The parent's part in connections: accept them, give each to the process that has the fewest, and keep it until it is taken.
 
+A process that is not ready, because it still loads what it serves in the place of one that died, gets none while another is.
+
 A process that is asked for more than it can do may give some back, for others that refuse none, or far fewer.
 
 A socket on its way to a process is lost with it unless somebody else has it too. So the parent closes its own only when the
@@ -92,7 +94,7 @@ class Acceptor:
         processes = self._processes.values()
         share = sum(process.connections for process in processes) / len(processes)
         if busy.connections > KEPT_SHARE * share and any(
-            process.pulse.answers and process.refuses < FEWER * refused for process in processes
+            process.pulse.answers and process.ready and process.refuses < FEWER * refused for process in processes
         ):
             busy.say({"kind": "give back"})
 
@@ -132,7 +134,7 @@ class Acceptor:
                 return
 
     def _give(self, accepted: socket.socket, *, to_idle: bool = False) -> bool:
-        """Give a connection to the process with the fewest, if it can to one that answers; False when none takes one.
+        """Give a connection to the process with the fewest, if it can to one that is ready; False when none takes one.
 
         Args:
             accepted: the connection.
@@ -140,7 +142,7 @@ class Acceptor:
         """
         for process in sorted(
             self._processes.values(),
-            key=lambda one: (not one.pulse.answers, to_idle and one.refuses, one.connections, one.given),
+            key=lambda one: (not one.pulse.answers, not one.ready, to_idle and one.refuses, one.connections, one.given),
         ):
             if process.give(accepted, self._handed):
                 self._handed += 1

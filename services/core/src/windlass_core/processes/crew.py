@@ -49,7 +49,7 @@ class Crew:
     number = 0
 
     def __init__(self) -> None:
-        self._answers: dict[str, Answer] = {PRESENT: lambda _: True}
+        self._answers: dict[str, Answer] = {PRESENT: lambda _: True, READY: lambda _: None}
         self._pod = PodAnswers(1)
 
     def answer(self, topic: str, answer: Answer) -> None:
@@ -78,6 +78,9 @@ class Crew:
         Args:
             refused: the share of requests that it has refused lately.
         """
+
+    def say_whether_ready(self) -> None:
+        """Whether requests may come to this process has changed; a process alone has nobody to tell."""
 
     async def why_not_ready(self) -> str | None:
         """None when the pod can be sent requests, else a sentence."""
@@ -161,6 +164,10 @@ class WorkerCrew(Crew):
     def busy(self, refused: float) -> None:
         """More is asked of this process than it can do."""
         self._say({"kind": "busy", "refused": refused})
+
+    def say_whether_ready(self) -> None:
+        """Whether requests may come to this process has changed; the parent asks only now and then."""
+        self._keep(self._reply({"id": None, "topic": READY, "document": None}))
 
     async def ask(self, topic: str, document: Any = None, *, seconds: float = ASK_SECONDS) -> Any:
         """As Crew."""

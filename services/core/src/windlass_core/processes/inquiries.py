@@ -6,9 +6,14 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from windlass_core.processes.answers import HEALTH_TOPICS, PodAnswers
+from windlass_core.processes.answers import HEALTH_TOPICS, READY, PodAnswers
 from windlass_core.processes.frames import Frame
 from windlass_core.processes.process import Process
+
+
+def is_ready(answer: Frame) -> bool:
+    """Whether a process has answered the question of READY with no reason against it."""
+    return answer["kind"] == "answer" and answer["answer"] is None
 
 
 @dataclass
@@ -44,6 +49,9 @@ class Inquiries:
     def answered(self, process: Process, frame: Frame) -> None:
         """A process has answered, or said that it cannot."""
         if inquiry := self._open.get(frame["id"]):
+            if inquiry.topic == READY:
+                # Known before the pod is said to be ready: who then connects finds all its processes alike.
+                process.ready = is_ready(frame)
             if frame["kind"] == "answer":
                 inquiry.answers[str(process.number)] = frame["answer"]
             self._without(frame["id"], inquiry, process.number)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Self
 
-from windlass_core.processes.answers import PRESENT
+from windlass_core.processes.answers import READY
 from windlass_core.processes.crew import WORKER_VARIABLE
 from windlass_core.processes.frames import UNTAKEN_AT_MOST, Frame, encode, pass_socket, said_of_sockets
 from windlass_core.processes.pulse import Pulse
@@ -35,6 +35,7 @@ class Process:
         connections: that it was given and has not told as closed.
         untaken: our sockets of those that it was given and has not told as taken, in order.
         pulse: whether its event loop turns.
+        ready: it has said that requests may come; one that takes the place of another first loads what it serves.
         fault: why its parent has ended it; empty when it ended by itself.
         given: number of the last connection that it was given: among equals the one that has waited longest is next.
         busy_at: when it last said that more is asked of it than it can do, in seconds of the event loop.
@@ -54,6 +55,7 @@ class Process:
     busy_at: float = -math.inf
     refused: float = 0.0
     pulse: Pulse = field(default_factory=Pulse)
+    ready: bool = False
     fault: str = ""
 
     @classmethod
@@ -97,9 +99,9 @@ class Process:
             self.sockets.shutdown(socket.SHUT_WR)
 
     def ask_for_pulse(self) -> None:
-        """Ask it whether it is there."""
+        """Ask it whether it is there, and ready."""
         self.pulse.asked()
-        self.say({"kind": "question", "id": None, "topic": PRESENT, "document": None})
+        self.say({"kind": "question", "id": None, "topic": READY, "document": None})
 
     def kill(self, fault: str) -> None:
         """End it, for a reason."""

@@ -21,7 +21,7 @@ from windlass_core.processes.acceptor import Acceptor
 from windlass_core.processes.answers import PodAnswers
 from windlass_core.processes.deaths import QUIET_SECONDS, Deaths
 from windlass_core.processes.frames import READ_BYTES, Frame, FrameReader
-from windlass_core.processes.inquiries import Inquiries
+from windlass_core.processes.inquiries import Inquiries, is_ready
 from windlass_core.processes.process import Process
 from windlass_core.processes.pulse import HANG_SECONDS, HEARTBEAT_SECONDS
 
@@ -186,6 +186,8 @@ class Supervisor:
             self._acceptor.relieve(process, frame["refused"])
         elif frame["kind"] == "ask":
             self._inquiries.ask(process, frame, self._processes.values())
+        elif frame["id"] is None:
+            process.ready = is_ready(frame)
         else:
             self._inquiries.answered(process, frame)
 
