@@ -18,6 +18,7 @@ from urllib.request import urlopen
 
 import numpy as np
 import pytest
+import tritonclient.grpc
 import waiting
 from children import free_port, running
 from infer_models import VOCABULARY, small_models
@@ -47,6 +48,7 @@ class Pod:
 
     process: "Popen[bytes]"
     port: int
+    grpc_port: int
     log: Path
 
     def metric(self, name: str) -> float:
@@ -93,10 +95,11 @@ def pod(folder: Path, processes: int) -> Iterator[Pod]:
     environment = {"WINDLASS_STORE_URL": f"file://{folder}/store"}
     version = small_models()["ids"].publish(Store.open("team", environment), "ids", folder / "files")
     spec = InferServe(namespace="team", name="ids", model=version.reference, engine="onnxruntime", processes=processes)
-    port, log = free_port(), folder / "log"
+    port, grpc_port, log = free_port(), free_port(), folder / "log"
     variables = environment | {"WINDLASS_RUN_SPEC": spec.to_json_text(), "WINDLASS_TERMINATION_LOG": str(folder / "end")}
-    with running([sys.executable, "-m", "windlass_infer", "serve", "--port", str(port)], log, variables) as process:
-        started = Pod(process, port, log)
+    program = [sys.executable, "-m", "windlass_infer", "serve", "--port", str(port), "--grpc-port", str(grpc_port)]
+    with running(program, log, variables) as process:
+        started = Pod(process, port, grpc_port, log)
         until(started.ready, "the pod is ready")
         yield started
 
@@ -229,6 +232,31 @@ def test_a_killed_process_fails_its_own_connections_alone_and_nobody_gets_a_wron
     assert {owners.get(port) for port in failed} <= {workers[0]}
     assert len(failed) == len(set(failed)) == list(owners.values()).count(workers[0])
     assert [caller.wrong for caller in callers] == [[]] * CALLERS
+
+
+def test_calls_over_grpc_never_go_to_a_process_that_still_loads(tmp_path: Path) -> None:
+    ids = tritonclient.grpc.InferInput("ids", [1, 3], "INT64").set_data_from_numpy(np.array([[1, 2, 3]]))
+    with pod(tmp_path, processes=2) as served:
+
+        def call() -> None:
+            """On a connection of its own, so that the kernel chooses anew."""
+            options = [("grpc.use_local_subchannel_pool", 1)]
+            with tritonclient.grpc.InferenceServerClient(f"{LOOPBACK}:{served.grpc_port}", channel_args=options) as client:
+                found = client.infer("ids", [ids], client_timeout=60).as_numpy("mean")
+            np.testing.assert_allclose(found, [TABLE[1:4].mean(axis=0)])
+
+        def listening() -> int:
+            return served.log.read_text().count("listening for gRPC")
+
+        until(lambda: listening() == 2, "both listen")
+        dying = served.workers()[0]
+        os.kill(dying, signal.SIGKILL)
+        until(lambda: dying not in served.workers(), "the process is gone")
+        while listening() == 2:
+            call()
+        assert served.metric("windlass_processes") == 2
+        for _ in range(20):
+            call()
 
 
 def test_a_process_killed_under_overload_takes_only_its_own_connections_along(tmp_path: Path) -> None:

@@ -75,37 +75,57 @@ async def serving_grpc(
     *,
     host: str = ALL_INTERFACES,
     share_port: bool = False,
-) -> AsyncIterator[int]:
+) -> AsyncIterator[None]:
     """Answer calls while the block runs; at its end no new ones, and those in flight get DRAIN_SECONDS.
+
+    Of several processes that listen on one port the kernel chooses one by a hash. So each listens only when it has loaded what
+    it serves: one that takes the place of another would be given calls while its siblings could answer them.
 
     Args:
         service: the models.
         administration: statistics, and the model repository extension.
         intake: bounds what is in flight, together with the HTTP server.
-        port: to listen on; 0 for any that is free.
+        port: to listen on.
         host: address to listen on.
         share_port: whether other processes of this pod listen on it too.
 
-    Yields:
-        The port.
-
     Raises:
-        Unavailable: the port is taken.
+        Unavailable: the port is taken; where it is shared, this becomes the service's failure.
     """
     options = [*_OPTIONS, ("grpc.so_reuseport", int(share_port))]
     server = grpc.aio.server(options=options, maximum_concurrent_rpcs=MAX_REQUESTS)
     health = Health({"", SERVICE}, lambda: service.why_not_ready() is None)
     server.add_generic_rpc_handlers((Calls(service, administration, intake).handlers(), health.handlers()))
+    listening = asyncio.create_task(_listen_when_loaded(service, server, host, port)) if share_port else None
+    if listening is None:
+        await _listen(server, host, port)
     try:
-        bound = server.add_insecure_port(f"{host}:{port}")
+        yield
+    finally:
+        if listening is not None:
+            listening.cancel()
+        await server.stop(DRAIN_SECONDS)
+
+
+async def _listen_when_loaded(service: Service, server: grpc.aio.Server, host: str, port: int) -> None:
+    changed = asyncio.Event()
+    service.on_change(changed.set)
+    while service.loaded is None:
+        changed.clear()
+        await changed.wait()
+    try:
+        await _listen(server, host, port)
+    except Unavailable as error:
+        service.failure = error
+
+
+async def _listen(server: grpc.aio.Server, host: str, port: int) -> None:
+    try:
+        server.add_insecure_port(f"{host}:{port}")
     except RuntimeError as error:
         raise Unavailable(f"port {port} cannot be listened on: {error}") from error
     await server.start()
-    log.info("listening for gRPC", extra={"port": bound})
-    try:
-        yield bound
-    finally:
-        await server.stop(DRAIN_SECONDS)
+    log.info("listening for gRPC", extra={"port": port})
 
 
 class Calls:
