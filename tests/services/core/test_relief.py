@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from windlass_core.lasting import BURST_SECONDS, OVER_SECONDS
 from windlass_core.processes.crew import Crew, Give
-from windlass_core.relief import ASK_SECONDS, LASTING_SECONDS, LEAVING_AT_MOST, OVER_SECONDS, Relief
+from windlass_core.relief import ASK_SECONDS, LEAVING_AT_MOST, Relief
 
 
 class Asking(Crew):
@@ -54,14 +55,14 @@ def give(_connection: socket.socket) -> bool:
     ("times", "seconds", "asked"),
     [
         pytest.param(1000, 0.0, 0, id="a burst is none, however many are refused"),
-        pytest.param(10, LASTING_SECONDS / 20, 0, id="nor is what is over soon"),
-        pytest.param(25, LASTING_SECONDS / 4, 3, id="refusals that go on are, and it is asked for again and again"),
-        pytest.param(6000, LASTING_SECONDS / 1000, 3, id="but not with each"),
+        pytest.param(10, BURST_SECONDS / 20, 0, id="nor is what is over soon"),
+        pytest.param(25, BURST_SECONDS / 4, 3, id="refusals that go on are, and it is asked for again and again"),
+        pytest.param(6000, BURST_SECONDS / 1000, 3, id="but not with each"),
         pytest.param(9, OVER_SECONDS, 0, id="a refusal now and then is none"),
     ],
 )
 def test_relief_is_asked_for_when_refusals_go_on(times: int, seconds: float, asked: int) -> None:
-    assert ASK_SECONDS == 2 * LASTING_SECONDS
+    assert ASK_SECONDS == 2 * BURST_SECONDS
     loop = Loop()
     loop.refuse(0, times=times, seconds=seconds)
     assert len(loop.crew.refused) == asked
@@ -72,7 +73,7 @@ def test_the_share_that_was_refused_since_it_was_said_last_is_said() -> None:
     for refused, answered in ((2, 8), (3, 3), (1, 100)):
         loop.refuse(0, times=refused - 1)
         loop.answered += answered
-        loop.now += 2 * LASTING_SECONDS
+        loop.now += 2 * BURST_SECONDS
         loop.refuse(0)
     assert loop.crew.refused == pytest.approx([2 / 8, 3 / 3, 1 / 100])
 

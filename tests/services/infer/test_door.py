@@ -14,10 +14,10 @@ from waiting import until_on_loop
 
 from windlass_core.direct import DirectRequest
 from windlass_core.heads import Head
+from windlass_core.lasting import BURST_SECONDS
 from windlass_infer.app import create
 from windlass_infer.intake import Intake
 from windlass_infer.lanes import runners
-from windlass_infer.scheduling.lasting import BURST_SECONDS
 from windlass_infer.service import Service
 
 

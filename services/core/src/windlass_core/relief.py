@@ -13,12 +13,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
+from windlass_core.lasting import OVER_SECONDS, Lasting
 from windlass_core.processes.crew import Crew, Give
 
-# Refusals that go on for so long are no burst.
-LASTING_SECONDS = 0.1
-# Without a refusal for so long, it is over.
-OVER_SECONDS = 0.25
 # How often the parent is asked whether others have room. Refusals come in crowds: by the share of 0.05 s two processes that
 # refuse alike seemed to refuse unlike, and moved connections to and fro.
 ASK_SECONDS = 0.2
@@ -51,20 +48,20 @@ class Relief:
         self._answered = answered
         self._answered_before = self._refused_since = 0  # until, and after, the parent was asked last
         self._clock = clock
-        self._since = self._last = self._asked = -math.inf
+        # A move is dear: after a quiet moment it must be seen anew that there is no burst.
+        self._lasting = Lasting(forget_seconds=OVER_SECONDS)
+        self._asked = -math.inf
         self._number = 0  # refused since connections left last
         self._refused: deque[Leaving] = deque(maxlen=LEAVING_AT_MOST)
 
     def refused(self, connection: Leaving) -> None:
         """A request on this connection was refused, because more is asked than this process can do."""
         now = self._clock()
-        if now - self._last >= OVER_SECONDS:
-            self._since = now
-        self._last = now
+        self._lasting.refused(now)
         self._number += 1
         self._refused_since += 1
         self._refused.append(connection)
-        if now - self._asked >= ASK_SECONDS and now - self._since >= LASTING_SECONDS:
+        if now - self._asked >= ASK_SECONDS and self._lasting.overloaded(now):
             self._asked = now
             answered = self._answered()
             self._crew.busy(self._refused_since / max(answered - self._answered_before, self._refused_since))

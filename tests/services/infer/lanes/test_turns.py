@@ -6,9 +6,9 @@ from collections.abc import Callable
 import pytest
 from lane_bench import Bench, run
 
+from windlass_core.lasting import FORGET_SECONDS, OVER_SECONDS
 from windlass_infer.errors import Overloaded
 from windlass_infer.lanes.turns import MARGIN, NEWEST, OVERLOADED_SHARE, Turns
-from windlass_infer.scheduling.lasting import FORGET_SECONDS, OVER_SECONDS
 
 
 class Loop:

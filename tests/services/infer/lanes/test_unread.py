@@ -6,11 +6,11 @@ from collections.abc import Callable
 import pytest
 from lane_bench import Bench, answer, doubled, run
 
+from windlass_core.lasting import BURST_SECONDS, OVER_SECONDS
 from windlass_infer.engine import Arrays
 from windlass_infer.lanes.terms import WHENEVER
 from windlass_infer.lanes.turns import Turns
 from windlass_infer.lanes.unread import LONG_SLICE_SECONDS, SLICE_SECONDS, Unread
-from windlass_infer.scheduling.lasting import BURST_SECONDS, OVER_SECONDS
 
 BODY_SECONDS = SLICE_SECONDS / 2.5  # three of them are a slice, five a long one
 assert LONG_SLICE_SECONDS == 2 * SLICE_SECONDS

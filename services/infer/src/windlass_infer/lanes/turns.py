@@ -11,7 +11,7 @@ Used on the event loop. Knows no request, no queue and no engine.
 import time
 from collections.abc import Callable
 
-from windlass_infer.scheduling.lasting import Lasting
+from windlass_core.lasting import Lasting
 
 # Weight of the newest turn: the last ten count, so that the figures follow a neighbour on the same core within a moment.
 NEWEST = 0.1

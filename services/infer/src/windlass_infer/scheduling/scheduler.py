@@ -12,9 +12,9 @@ import math
 from dataclasses import dataclass
 from typing import Generic
 
+from windlass_core.lasting import Lasting
 from windlass_infer.scheduling.costs import CostModel
 from windlass_infer.scheduling.holding import Holding
-from windlass_infer.scheduling.lasting import Lasting
 from windlass_infer.scheduling.queue import Item, LaneQueue, Priority, Taken, Work
 
 # What is asked to wait is not asked to come back sooner; clients count in whole seconds.

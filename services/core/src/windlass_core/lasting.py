@@ -15,12 +15,18 @@ OVER_SECONDS, FORGET_SECONDS = 0.25, 1.0
 class Lasting:
     """Of one thing that requests wait for."""
 
-    def __init__(self) -> None:
+    def __init__(self, forget_seconds: float = FORGET_SECONDS) -> None:
+        """With nothing refused so far.
+
+        Args:
+            forget_seconds: without a refusal, after which the next one may again be a burst's.
+        """
+        self._forget_seconds = forget_seconds
         self._since = self._last = -math.inf
 
     def refused(self, now: float) -> None:
         """A request was refused."""
-        if now - self._last >= FORGET_SECONDS:
+        if now - self._last >= self._forget_seconds:
             self._since = now
         self._last = now
 
