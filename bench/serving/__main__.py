@@ -150,6 +150,7 @@ class Bench:
             before = client.closed(CONNECTIONS[-1], self.options.seconds, label=CAPACITY)
             run = client.open(OVERLOAD_FACTOR * before.rate, self.options.seconds, label=OVERLOAD, deadline=deadline)
             after = client.closed(CONNECTIONS[-1], self.options.seconds, label=CAPACITY)
+            run.capacity_share = 2 * run.in_time / (before.rate + after.rate)
             if not STEADY <= after.rate / before.rate <= 1 / STEADY:
                 change = after.rate / before.rate
                 run.void = run.void or f"the machine is {change:.2f} times as fast as when the rate was chosen"

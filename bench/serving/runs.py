@@ -53,7 +53,8 @@ BURST_FACTOR, BURST_SECONDS, BURST_EVERY_SECONDS = 2.2, 0.5, 2.0
 class Run:
     """Figures of one run. Latencies in ms; `cpu_us` are CPU time of server and generator for a request, refused or not.
 
-    `late` are those that were taken in and then told that it is too late for them.
+    `late` are those that were taken in and then told that it is too late for them; `capacity_share` is what was answered in
+    time, of what the same processes could do right before and after.
     """
 
     server: str
@@ -68,6 +69,7 @@ class Run:
     late: int = 0
     failed: int = 0
     in_time: float = 0.0
+    capacity_share: float = 0.0
     refusal_p99: float = 0.0
     server_cpu_us: float = 0.0
     generator_cpu_us: float = 0.0
