@@ -13,7 +13,7 @@ from functools import partial
 from starlette.responses import Response
 
 from windlass_core.direct import Answer, Connection, DirectRequest, Gate, Prepared, arrived, header_lines
-from windlass_core.errors import Unavailable, WindlassError
+from windlass_core.errors import WindlassError
 from windlass_core.heads import Head
 from windlass_core.log import request_id
 from windlass_infer.bodies.choice import LARGE_BODY_BYTES, takes_long
@@ -22,6 +22,7 @@ from windlass_infer.errors import BadRequest, Overloaded
 from windlass_infer.exchange import Route, early_terms, own_seconds, refusal, refuse_v2, terms_of
 from windlass_infer.intake import Intake, Slot
 from windlass_infer.lanes.computing import Outcome
+from windlass_infer.lanes.lateness import said_to_nobody
 from windlass_infer.lanes.terms import Terms
 from windlass_infer.protocol import Encoded
 from windlass_infer.questions import Question
@@ -186,7 +187,7 @@ class _Exchange:
         """Read the body and queue what it asks; `done` is called with what became of it. Nothing of it is done for nobody."""
         request = self._request
         if request.disconnected:
-            self.refuse(Unavailable("nobody waits for this answer any more"))  # heard by counters and traces
+            self.refuse(said_to_nobody())
             return
         token = request_id.set(request.id)
         try:

@@ -19,7 +19,7 @@ from windlass_infer.engine import Arrays, Engine
 from windlass_infer.errors import Overloaded
 from windlass_infer.lanes.computing import Call, Computed, Computer, Done, Outcome, whole
 from windlass_infer.lanes.decided import Decided
-from windlass_infer.lanes.lateness import TooLate, said_of_late
+from windlass_infer.lanes.lateness import TooLate, said_of_late, said_to_nobody
 from windlass_infer.lanes.placing import Bucket
 from windlass_infer.lanes.runners import EngineLane, Runners
 from windlass_infer.lanes.terms import WHENEVER, Terms
@@ -281,7 +281,7 @@ class Lane:
             self._measurements.shed["late"] += 1
             self._settle(work, said_of_late(started - work.arrived, own_deadline=work.item.own_deadline))
         for work in taken.unwanted:
-            self._settle(work, Unavailable("nobody waits for this answer any more"))
+            self._settle(work, said_to_nobody())
         if computed is None:
             return
         self._measure(taken, computed, started)

@@ -1,7 +1,8 @@
-"""What callers are told whose answers would not be in time, or are not any more. Knows no queue and no clock."""
+"""What callers are told whose answers would not be in time, or are not any more, or have left. Knows no queue and no clock."""
 
 from typing import NamedTuple
 
+from windlass_core.errors import Unavailable
 from windlass_infer.errors import DeadlineExceeded, Overloaded
 from windlass_infer.scheduling.scheduler import LEAST_RETRY_SECONDS
 
@@ -38,3 +39,8 @@ def said_of_late(waited: float, *, own_deadline: bool) -> DeadlineExceeded | Ove
     if own_deadline:
         return DeadlineExceeded(f"{sentence}; allow more time, or send it again when less is asked for")
     return Overloaded(f"{sentence}; try again in {LEAST_RETRY_SECONDS} s", retry_after=LEAST_RETRY_SECONDS)
+
+
+def said_to_nobody() -> Unavailable:
+    """Of one whose caller has left: heard by counters and traces alone."""
+    return Unavailable("nobody waits for this answer any more")
