@@ -1,7 +1,9 @@
 """Whatever tests and the processes that they start keep for a while goes with the test run."""
 
 import os
+import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,3 +21,11 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(compiled))
     with own_scratch():
         yield
+
+
+@pytest.fixture(autouse=True)
+def hooks() -> Iterator[None]:
+    """Programs under test take over who is told of exceptions that nobody catches; the test run wants to be told of its own."""
+    before = sys.excepthook, threading.excepthook, sys.unraisablehook
+    yield
+    sys.excepthook, threading.excepthook, sys.unraisablehook = before

@@ -1,7 +1,9 @@
 import io
 import json
 import logging
+import subprocess
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,6 +48,38 @@ def test_a_record_is_one_json_object_with_service_level_logger_and_extras() -> N
         "file": "x.csv",
         "rows": 3,
     }
+
+
+def test_an_exception_that_cannot_be_raised_is_a_line_like_others() -> None:
+    class Failing:
+        def __del__(self) -> None:
+            raise ValueError("too late")
+
+    stream = configured()
+    failing: Failing | None = Failing()
+    failing = None  # noqa: F841  # its last reference
+    (line,) = lines_of(stream)
+    assert (line["level"], str(line["message"])[:20]) == ("WARNING", "Exception ignored in")
+    assert "ValueError: too late" in str(line["exception"])
+
+
+def test_a_thread_that_ends_by_an_exception_is_told_of_by_its_name() -> None:
+    stream = configured()
+    for target in (lambda: 1 // 0, sys.exit):  # the end that a thread asks for is none
+        thread = threading.Thread(target=target, name="reader")
+        thread.start()
+        thread.join()
+    (line,) = lines_of(stream)
+    assert line["message"] == "thread 'reader' ended by an exception that nobody caught"
+    assert "ZeroDivisionError" in str(line["exception"])
+
+
+def test_a_program_that_ends_by_an_exception_says_so_in_one_line_and_by_its_code() -> None:
+    program = "from windlass_core import log; log.configure('test'); raise ValueError('what happened')"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    line = json.loads(ended.stderr)
+    assert (ended.returncode, line["level"], line["logger"]) == (1, "CRITICAL", "windlass_core.log")
+    assert "ValueError: what happened" in line["exception"]
 
 
 def test_a_traceback_stays_in_the_field_exception_of_one_line() -> None:

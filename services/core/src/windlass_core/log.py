@@ -1,8 +1,9 @@
 """One log format for every program: a JSON object a line on stderr.
 
 Every line has `time`, `level`, `service`, `logger` and `message`; `requestId` while a request is served; `exception` with the
-traceback where there is one; and whatever was given as `extra`. Uses the standard library alone, so that the operator's image
-needs nothing for it. Knows no HTTP: `serving.py` sets the request id.
+traceback where there is one; and whatever was given as `extra`. So has one of an exception that nobody catches, or that Python
+cannot raise (in a finalizer of a library, for example), of which it would tell in lines of its own. Uses the standard library
+alone, so that the operator's image needs nothing for it. Knows no HTTP: `serving.py` sets the request id.
 """
 
 import json
@@ -10,9 +11,11 @@ import logging
 import math
 import os
 import sys
+import threading
 from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from types import TracebackType
 from typing import Any, TextIO
 
 LEVEL_VARIABLE = "WINDLASS_LOG_LEVEL"
@@ -70,7 +73,7 @@ def _finite(value: Any) -> Any:
 
 
 def configure(service: str, *, environment: Mapping[str, str] | None = None, stream: TextIO | None = None) -> None:
-    """Send the records of all loggers to stderr as JSON; an earlier configuration is replaced.
+    """Send the records of all loggers to stderr as JSON, and exceptions that nobody catches; what was configured is replaced.
 
     Args:
         service: name of the program, for the field `service`.
@@ -83,5 +86,22 @@ def configure(service: str, *, environment: Mapping[str, str] | None = None, str
     handler.setFormatter(JsonFormatter(service))
     logging.basicConfig(level=level or DEFAULT_LEVEL, handlers=[handler], force=True)
     logging.captureWarnings(True)
+    sys.excepthook, threading.excepthook, sys.unraisablehook = _ended, _ended_thread, _ignored
     if level is None:
         logging.getLogger(__name__).warning("%s is '%s', which is no level; using %s", LEVEL_VARIABLE, wanted, DEFAULT_LEVEL)
+
+
+def _ended(_kind: type[BaseException], error: BaseException, _traceback: TracebackType | None) -> None:
+    logging.getLogger(__name__).critical("the program ends by an exception that nobody caught", exc_info=error)
+
+
+def _ended_thread(ended: threading.ExceptHookArgs) -> None:
+    if issubclass(ended.exc_type, SystemExit):
+        return
+    name = ended.thread.name if ended.thread else "unknown"
+    logging.getLogger(__name__).error("thread '%s' ended by an exception that nobody caught", name, exc_info=ended.exc_value)
+
+
+def _ignored(ignored: "sys.UnraisableHookArgs") -> None:
+    said = ignored.err_msg or "Exception ignored in"
+    logging.getLogger(__name__).warning("%s: %r", said, ignored.object, exc_info=ignored.exc_value)
