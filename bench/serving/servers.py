@@ -99,6 +99,8 @@ class Running:
             "OMP_NUM_THREADS": "1",  # one thread a process: two on a core only wait for one another
             "PYTHONWARNINGS": "ignore",
         }
+        # As in an image, where all is compiled before: with this set, each start would compile every module again.
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         environment |= {name: value.format(**filled) for name, value in server.environment.items()}
         environment |= server.prepare(start)
         python = python_of(server.venv) if server.venv else Path(sys.executable)
