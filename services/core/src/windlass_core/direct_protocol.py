@@ -7,7 +7,6 @@ import logging
 import time
 from asyncio import Transport
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -18,7 +17,7 @@ from windlass_core.log import request_id as current_request_id
 from windlass_core.patience import Patience
 from windlass_core.processes.crew import Give
 from windlass_core.relief import Relief
-from windlass_core.requests import IN_FLIGHT, identify, observe
+from windlass_core.requests import IN_FLIGHT, TOO_MANY_REQUESTS, identify, observe
 from windlass_core.waiting import Borrowed, borrowed, unread_bytes
 
 _log = logging.getLogger(__name__)
@@ -186,7 +185,7 @@ class DirectProtocol(HttpToolsProtocol):
             self.transport.close()
         _ended(request, status)
         self.on_response_complete()
-        if status == HTTPStatus.TOO_MANY_REQUESTS:
+        if status == TOO_MANY_REQUESTS:
             self._relief.refused(self)
 
     def leave(self, give: Give) -> bool:
@@ -255,7 +254,7 @@ class DirectProtocol(HttpToolsProtocol):
         self.transport.write(b"%b%b%b: %b\r\n\r\n%b" % (prepared.head, default, _REQUEST_ID, request_id, body))
         observe("POST", head.path, head.path, status, time.perf_counter() - self.received)
         self.on_response_complete()
-        if status == HTTPStatus.TOO_MANY_REQUESTS:
+        if status == TOO_MANY_REQUESTS:
             self._relief.refused(self)
         return True
 

@@ -33,6 +33,10 @@ REQUEST_SECONDS = Histograms(
 REGISTRY.register(REQUEST_SECONDS)
 REQUESTS_IN_FLIGHT = Gauge("windlass_http_requests_in_flight", "Requests that are being served now.")
 
+# To ask an enumeration for a member takes a third of a microsecond, and these are asked for at each request.
+_BAD_REQUEST = int(HTTPStatus.BAD_REQUEST)
+TOO_MANY_REQUESTS = int(HTTPStatus.TOO_MANY_REQUESTS)
+
 _ID_HEADER = REQUEST_ID_HEADER.lower().encode()
 # Ids of ours are a random word of this process and a number: as unique as a UUID, without asking the kernel each time.
 _PROCESS_WORD = secrets.token_hex(8)
@@ -103,11 +107,7 @@ def observe(method: str, path: str, route: str, status: int | None, seconds: flo
     # Bounded by what the labels can be: methods, routes and statuses are few.
     REQUEST_SECONDS.of((method, route, label)).observe(seconds)
     level = logging.INFO
-    if (
-        status is not None
-        and (status < HTTPStatus.BAD_REQUEST or status == HTTPStatus.TOO_MANY_REQUESTS)
-        and not _SAMPLE.takes()
-    ):
+    if status is not None and (status < _BAD_REQUEST or status == TOO_MANY_REQUESTS) and not _SAMPLE.takes():
         level = logging.DEBUG
     if _log.isEnabledFor(level):
         fields = {"method": method, "path": path, "status": label, "seconds": round(seconds, 6)}

@@ -4,15 +4,19 @@ Pure: tensors in, bytes out, as JSON or with binary tensor data; `protocol.py` r
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from windlass_infer.datatypes import BYTES, DATATYPES, NUMERIC, Tensor, texts, to_bytes
+from windlass_infer.datatypes import BYTES, DATATYPES, NUMERIC, Tensor, all_finite, texts, to_bytes
 from windlass_infer.errors import BadRequest, PredictionNotFinite
 from windlass_infer.protocol import BINARY_TYPE, HEADER_LENGTH, JSON_TYPE, Encoded, InferRequest
+
+_JSON_HEADERS = {"Content-Type": JSON_TYPE}
+_NO_VALUES, _BEHIND = b"[]", b"}]}"
 
 
 def encode_response(tensors: Sequence[tuple[Tensor, bool]], *, model: str, version: str, identifier: str | None) -> Encoded:
@@ -28,6 +32,11 @@ def encode_response(tensors: Sequence[tuple[Tensor, bool]], *, model: str, versi
         BadRequest: an output has no form in JSON.
         PredictionNotFinite: a number that goes as JSON is NaN or infinite, which JSON cannot say.
     """
+    if identifier is None and len(tensors) == 1 and not tensors[0][1]:
+        tensor = tensors[0][0]
+        before, behind = _frame(model, version, tensor.name, tensor.datatype, tensor.values.shape)
+        values = orjson.dumps(_flat(json_values(tensor)), option=orjson.OPT_SERIALIZE_NUMPY)
+        return Encoded(before + values + behind, _JSON_HEADERS)
     document: dict[str, Any] = {"model_name": model, "model_version": version}
     if identifier is not None:
         document["id"] = identifier
@@ -86,13 +95,21 @@ def json_values(tensor: Tensor) -> Any:
     if not DATATYPES[tensor.datatype].json_types:
         raise BadRequest(f"output '{tensor.name}' is {tensor.datatype}, which has no form in JSON; ask for it as binary data")
     values = tensor.values
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
+    if values.dtype.kind == "f" and not all_finite(values):
         row = int(np.argwhere(~np.isfinite(values))[0][0])
         raise PredictionNotFinite(
             f"row {row} (counted from 0) of output '{tensor.name}' holds a number that is not finite, which JSON cannot say; "
             "a value of the row may be far off, or ask for the output as binary data"
         )
     return np.ascontiguousarray(values)
+
+
+@lru_cache(maxsize=256)  # a few for each version that is loaded: one for each number of rows
+def _frame(model: str, version: str, name: str, datatype: str, shape: tuple[int, ...]) -> tuple[bytes, bytes]:
+    """What stands before and behind the values of a response with one output."""
+    output = {"name": name, "datatype": datatype, "shape": shape, "data": []}
+    text = orjson.dumps({"model_name": model, "model_version": version, "outputs": [output]})
+    return text.removesuffix(_NO_VALUES + _BEHIND), _BEHIND
 
 
 def _encoded(document: dict[str, Any], key: str, tensors: Sequence[tuple[Tensor, bool]]) -> Encoded:
@@ -110,7 +127,7 @@ def _encoded(document: dict[str, Any], key: str, tensors: Sequence[tuple[Tensor,
     document[key] = described
     header = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
     if not raw:
-        return Encoded(header, {"Content-Type": JSON_TYPE})
+        return Encoded(header, _JSON_HEADERS)
     return Encoded(b"".join([header, *raw]), {"Content-Type": BINARY_TYPE, HEADER_LENGTH: str(len(header))})
 
 

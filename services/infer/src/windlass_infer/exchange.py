@@ -90,9 +90,11 @@ def deadline_terms(received: float, own_seconds: float | None, slo_seconds: floa
 
 def terms_of(early: Terms, question: Question, arrived: Callable[[], float]) -> Terms:
     """The terms when the body is known: the earlier of the deadlines that the caller names, else the server's."""
+    if question.timeout_seconds is None and not question.priority:
+        return early
     priority = Priority.of(question.priority)
     if question.timeout_seconds is None:
-        return early if priority is early.priority else replace(early, priority=priority)
+        return replace(early, priority=priority)
     own = arrived() + question.timeout_seconds
     if early.own_deadline and early.deadline is not None:
         own = min(own, early.deadline)

@@ -6,9 +6,10 @@ Whatever a client sends, the only error is `BadRequest`. Knows no HTTP framework
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -78,12 +79,11 @@ def _all_outputs(names: tuple[str, ...], binary: bool) -> tuple[RequestedOutput,
     return tuple(RequestedOutput(name, binary) for name in names)
 
 
-@dataclass(frozen=True)
-class Encoded:
+class Encoded(NamedTuple):
     """A body with the headers that say how to read it."""
 
     body: bytes
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
 
 
 def parse_json(body: bytes | memoryview) -> dict[str, Any]:

@@ -6,9 +6,10 @@
 Knows no HTTP framework and no queue: `door.py` reads the bodies and has the arrays computed.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from array import array
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -22,6 +23,7 @@ from windlass_infer.datatypes import Tensor, shown
 from windlass_infer.encoding import classified, encode_response
 from windlass_infer.engine import Array, Arrays
 from windlass_infer.errors import BadRequest
+from windlass_infer.known_frames import KnownFrames
 from windlass_infer.predictor import Predictor
 from windlass_infer.protocol import (
     BINARY_TYPE,
@@ -36,10 +38,11 @@ from windlass_infer.protocol import (
 
 INSTANCES = "instances"
 _HEADER_LENGTH_KEY = HEADER_LENGTH.lower().encode()
+_FRAMES = KnownFrames()
+_NAME, _BINARY, _CLASSES = attrgetter("name"), attrgetter("binary"), attrgetter("classes")
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """What a caller asks.
 
     `inputs` are so many `rows` for the engine, `answer` writes its outputs as the caller wants them. `timeout_seconds` is the
@@ -98,8 +101,8 @@ def read_infer(predictor: Predictor, body: bytes, headers: Headers) -> Question:
     plain = decoded(body, headers)
     length = headers.get(_HEADER_LENGTH_KEY)
     if length is not None or is_json(headers):
-        request = parse_request(plain, None if length is None else length.decode("latin-1"), predictor.only_input)
-        inputs = predictor.arrays_of_tensors(request.inputs)
+        request, tensors = _requested(predictor, plain, length)
+        inputs = predictor.arrays_of_tensors(tensors)
     else:
         described = media.content_type(headers)
         request = InferRequest((), binary_by_default=described is not None and described.name == BINARY_TYPE)
@@ -108,9 +111,8 @@ def read_infer(predictor: Predictor, body: bytes, headers: Headers) -> Question:
     rows = _rows(inputs)
 
     def answer(outputs: Arrays) -> Encoded:
-        tensors = answer_tensors(predictor, selected, outputs, rows)
         return encode_response(
-            [(tensor, output.binary) for tensor, output in zip(tensors, selected, strict=True)],
+            list(zip(answer_tensors(predictor, selected, outputs, rows), map(_BINARY, selected), strict=True)),
             model=predictor.version.name,
             version=str(predictor.version.number),
             identifier=request.id,
@@ -120,9 +122,23 @@ def read_infer(predictor: Predictor, body: bytes, headers: Headers) -> Question:
     return Question(inputs, rows, answer, request.timeout_seconds, request.priority, coding_for(headers), unpacked)
 
 
+def _requested(predictor: Predictor, body: bytes, header_length: bytes | None) -> tuple[InferRequest, Sequence[Tensor]]:
+    """What is asked for, and the inputs."""
+    if header_length is not None:
+        request = parse_request(body, header_length.decode("latin-1"), predictor.only_input)
+        return request, request.inputs
+    if (known := _FRAMES.find(body)) is not None:
+        return known
+    request = parse_request(body)
+    _FRAMES.learn(body, request)
+    return request, request.inputs
+
+
 def answer_tensors(predictor: Predictor, asked: tuple[RequestedOutput, ...], outputs: Arrays, rows: int) -> list[Tensor]:
     """The outputs that a V2 request asked for. Raises as Predictor.tensors and `classified` do."""
-    tensors = predictor.tensors(outputs, rows, [output.name for output in asked])
+    tensors = predictor.tensors(outputs, rows, list(map(_NAME, asked)))
+    if not any(map(_CLASSES, asked)):
+        return tensors
     return [
         classified(tensor, output.classes, predictor.class_labels(output.name)) if output.classes else tensor
         for tensor, output in zip(tensors, asked, strict=True)
@@ -147,7 +163,8 @@ def _own_bytes(values: Array) -> int:
     """Memory of an array; 0 for one that is a view of a body."""
     while isinstance(values.base, np.ndarray):
         values = values.base
-    return values.nbytes if values.base is None else 0
+    owner: object = values.base
+    return values.nbytes if owner is None or isinstance(owner, array) else 0
 
 
 def _rows(inputs: Arrays) -> int:

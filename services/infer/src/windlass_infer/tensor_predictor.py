@@ -86,8 +86,11 @@ class TensorPredictor:
     def arrays_of_tensors(self, tensors: Sequence[Tensor]) -> Arrays:
         """The tensors themselves, without a copy; see Predictor."""
         given = by_name(tensors, self.inputs)
+        if len(self.inputs) == 1:
+            only = self.inputs[0]
+            return {only.name: _fitting(given[only.name], only, *self._limits[only.name])}
         arrays = {one.name: _fitting(given[one.name], one, *self._limits[one.name]) for one in self.inputs}
-        if len(arrays) > 1 and len(set(map(len, arrays.values()))) > 1:
+        if len(set(map(len, arrays.values()))) > 1:
             rows = {name: len(values) for name, values in arrays.items()}
             raise BadRequest(f"all inputs must have as many rows, but they have {', '.join(f'{n} {rows[n]}' for n in rows)}")
         return arrays

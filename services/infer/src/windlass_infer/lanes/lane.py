@@ -25,7 +25,7 @@ from windlass_infer.lanes.runners import EngineLane, Runners
 from windlass_infer.lanes.terms import WHENEVER, Terms
 from windlass_infer.metrics import BatchStatistics, Measurements
 from windlass_infer.scheduling.costs import CostModel
-from windlass_infer.scheduling.queue import MAX_BATCH_ROWS, Priority, Taken, Work
+from windlass_infer.scheduling.queue import INTERACTIVE, MAX_BATCH_ROWS, Priority, Taken, Work
 from windlass_infer.scheduling.scheduler import LEAST_RETRY_SECONDS
 
 # Rows that may wait before new ones are refused: 32 full batches. An early 429, after which another pod can answer, is better
@@ -123,11 +123,13 @@ class Lane:
             return refused
         turns = self._runners.turns
         turns.read(now)
-        if self._full or self._closed or deadline is None:
+        if self._full or self._closed:
             return self._refusal_by_head(deadline, now)
+        if deadline is None:
+            return None
         if self._decided.lets_in(turns.number, deadline):
             return None
-        found = self._not_in_time(self._main, 1, deadline, Priority.INTERACTIVE, now)
+        found = self._not_in_time(self._main, 1, deadline, INTERACTIVE, now)
         if found is None:
             self._decided.let_in(turns.number, deadline, self._main.lane.costs.seconds_per_row)
             return None
@@ -199,7 +201,7 @@ class Lane:
             await self._progressed.wait()
 
     def _refusal_by_head(self, deadline: float | None, now: float) -> Overloaded | Unavailable | None:
-        refusal = self._refusal(self._main, 1, deadline, Priority.INTERACTIVE, now)
+        refusal = self._refusal(self._main, 1, deadline, INTERACTIVE, now)
         if refusal:
             self._offer(self._main, 1, now)  # what is refused is asked for, too; what is let in counts when it is queued
         return refusal

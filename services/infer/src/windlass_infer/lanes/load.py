@@ -13,6 +13,8 @@ import math
 WINDOW_SECONDS = 15.0
 # Before this age there is no figure: a pod that has just begun would look idle, and pull down the average over pods.
 LEAST_AGE_SECONDS = 5.0
+# In less it loses less than a thousandth, and requests come many in a millisecond.
+LEAST_DECAY_SECONDS = 0.01
 
 
 class Share:
@@ -36,7 +38,7 @@ class Share:
         return self._seconds / (WINDOW_SECONDS * (1 - math.exp((self._born - now) / WINDOW_SECONDS)))
 
     def _decay(self, now: float) -> None:
-        if now > self._at:
+        if now - self._at > LEAST_DECAY_SECONDS:
             self._seconds *= math.exp((self._at - now) / WINDOW_SECONDS)
             self._at = now
 
