@@ -32,6 +32,8 @@ from windlass_infer.tracing import TRACE_PARENT_KEY, TRACE_RESPONSE_HEADER, Trac
 
 # Refusals that are kept: a few for each version. Those with figures of one request push one another out.
 MAX_KEPT_REFUSALS = 256
+# Of those that name no time where the server has no bound either.
+_LET_IN = Terms(None, let_in=True)
 # What the server adds to every answer by itself.
 _ADDED_BY_SERVER = frozenset({"content-length", "date", "x-request-id"})
 
@@ -99,7 +101,8 @@ class ShortWay:
             if seconds is None or (refused := serving.lane.refused_alike(received + seconds, received)) is None:
                 deadline = None if seconds is None else arrived(connection) + seconds
                 if (refused := serving.lane.early_refusal(deadline, received)) is None:
-                    connection.note = Terms(deadline, own_deadline=note.own_seconds is not None, let_in=True)
+                    own = note.own_seconds is not None
+                    connection.note = _LET_IN if deadline is None else Terms(deadline, own_deadline=own, let_in=True)
                     return None
             serving.measurements.failed.add(time.perf_counter() - received)
             return self._kept(refused, route, serving)

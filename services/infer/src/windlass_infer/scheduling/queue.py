@@ -14,7 +14,7 @@ from bisect import insort
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from windlass_infer.scheduling.costs import CostModel
 
@@ -79,8 +79,7 @@ class Work(Generic[Item]):
         return self.rows - self.taken
 
 
-@dataclass(frozen=True, slots=True)
-class Piece(Generic[Item]):
+class Piece(NamedTuple, Generic[Item]):
     """Rows `start` to `start + rows` of a request, in a batch."""
 
     work: Work[Item]
