@@ -115,8 +115,6 @@ class Predictor(Protocol):
 
 def by_name(tensors: Sequence[Tensor], inputs: Sequence[TensorSignature]) -> Mapping[str, Tensor]:
     """V2 inputs by name. Raises BadRequest unless there is exactly one for each of the model's."""
-    if len(tensors) == len(inputs) == 1 and tensors[0].name == inputs[0].name:
-        return {tensors[0].name: tensors[0]}
     given = {tensor.name: tensor for tensor in tensors}
     expected = {signature.name: None for signature in inputs}
     if unknown := given.keys() - expected.keys():

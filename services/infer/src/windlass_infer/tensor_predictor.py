@@ -85,10 +85,10 @@ class TensorPredictor:
 
     def arrays_of_tensors(self, tensors: Sequence[Tensor]) -> Arrays:
         """The tensors themselves, without a copy; see Predictor."""
+        only = self.inputs[0]
+        if len(tensors) == len(self.inputs) == 1 and tensors[0].name == only.name:
+            return {only.name: _fitting(tensors[0], only, *self._limits[only.name])}
         given = by_name(tensors, self.inputs)
-        if len(self.inputs) == 1:
-            only = self.inputs[0]
-            return {only.name: _fitting(given[only.name], only, *self._limits[only.name])}
         arrays = {one.name: _fitting(given[one.name], one, *self._limits[one.name]) for one in self.inputs}
         if len(set(map(len, arrays.values()))) > 1:
             rows = {name: len(values) for name, values in arrays.items()}

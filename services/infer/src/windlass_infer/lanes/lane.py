@@ -164,9 +164,10 @@ class Lane:
         bucket = self._bucket(inputs)
         self._offer(bucket, rows, now)
         judged = None if terms.let_in and rows == 1 else terms.deadline
-        refusal = self._refusal(bucket, rows, judged, terms.priority, now)
-        if refusal is not None:
-            raise refusal
+        if self._full or self._closed or judged is not None:
+            refusal = self._refusal(bucket, rows, judged, terms.priority, now)
+            if refusal is not None:
+                raise refusal
         self._main = bucket
         deadline = math.inf if terms.deadline is None else terms.deadline
         work = Work(Call(inputs, done, terms.own_deadline, gone), rows, now, deadline, terms.priority)

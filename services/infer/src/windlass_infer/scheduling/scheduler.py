@@ -103,13 +103,13 @@ class Scheduler(Generic[Item]):
         if self._running is not None:
             return False
         for lane in self._lanes:  # noqa: SIM110  # asked for every request, and `any` takes three times as long
-            if lane.queue:
+            if lane.queue.rows:
                 return False
         return True
 
     def queue(self, lane: SchedulerLane[Item], work: Work[Item]) -> None:
         """Queue a request."""
-        if not lane.queue:
+        if not lane.queue.rows:
             # A lane that slept does not come back with a claim to all the time that it did not use.
             lane.clock = max(lane.clock, self._clock)
         lane.queue.add(work)
