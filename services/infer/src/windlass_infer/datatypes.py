@@ -30,7 +30,7 @@ MAX_DIMENSION = 2**31 - 1
 BYTES = "BYTES"
 BOOL = "BOOL"
 BF16 = "BF16"
-_FALSE = b"\0"
+_FALSE, _FEW = b"\0", 1024
 _LENGTH = struct.Struct("<I")
 _BF16_BYTES = 2
 _BF16_NAN = 0x7FC0
@@ -167,15 +167,17 @@ def texts(tensor: Tensor) -> NDArray[Any]:
 
 def objects(values: Sequence[object], shape: tuple[int, ...]) -> NDArray[Any]:
     """An object array: the values of a BYTES tensor."""
-    array = np.empty(len(values), dtype=object)
-    array[:] = values
-    return array.reshape(shape)
+    elements = np.empty(len(values), dtype=object)
+    elements[:] = values
+    return elements.reshape(shape)
 
 
 def all_finite(values: NDArray[Any]) -> bool:
     """Whether no floating-point number of an array is NaN or infinite."""
-    # For a few numbers this takes half of what `all` does, and for many no longer.
-    return _FALSE not in np.isfinite(values).tobytes()
+    finite = np.isfinite(values)
+    # Of a few numbers this is told in half of the time that `all` takes, of many later.
+    few = finite.size <= _FEW and finite.flags.c_contiguous
+    return _FALSE not in finite.tobytes() if few else bool(finite.all())
 
 
 def shown(value: object) -> str:
@@ -205,8 +207,8 @@ def _numbers(name: str, datatype: Datatype, flat: Sequence[Any]) -> NDArray[Any]
     dtype = datatype.dtype
     assert dtype is not None  # noqa: S101  # BYTES was handled by the caller
     try:
-        # The standard library's array reads a list of numbers faster than numpy does, and has the same letters for them.
-        values = np.array(flat, dtype) if dtype.kind == "b" else np.frombuffer(array(dtype.char, flat), dtype)
+        # Of a number beyond FP32 numpy would warn, and to keep it from that costs a microsecond for each request.
+        values = np.frombuffer(array("f", flat), dtype) if dtype == np.float32 else np.array(flat, dtype)
     except OverflowError:
         raise BadRequest(f"tensor '{name}': a value lies beyond the range of {datatype.name}") from None
     # JSON has no NaN and no infinity, so one here was a number too large for the datatype.

@@ -89,7 +89,10 @@ def deadline_terms(received: float, own_seconds: float | None, slo_seconds: floa
 
 
 def terms_of(early: Terms, question: Question, arrived: Callable[[], float]) -> Terms:
-    """The terms when the body is known: the earlier of the deadlines that the caller names, else the server's."""
+    """The terms when the body is known: the earlier of the deadlines that the caller names, else the server's.
+
+    Early ones are interactive, because no head says otherwise.
+    """
     if question.timeout_seconds is None and not question.priority:
         return early
     priority = Priority.of(question.priority)

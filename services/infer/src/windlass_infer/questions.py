@@ -164,6 +164,8 @@ def _own_bytes(values: Array) -> int:
     while isinstance(values.base, np.ndarray):
         values = values.base
     owner: object = values.base
+    if isinstance(owner, memoryview):
+        owner = owner.obj
     return values.nbytes if owner is None or isinstance(owner, array) else 0
 
 

@@ -32,7 +32,7 @@ from windlass_infer.tracing import TRACE_PARENT_KEY, TRACE_RESPONSE_HEADER, Trac
 
 # Refusals that are kept: a few for each version. Those with figures of one request push one another out.
 MAX_KEPT_REFUSALS = 256
-# Of those that name no time where the server has no bound either.
+# The terms of requests that name no time, where the server has no bound either.
 _LET_IN = Terms(None, let_in=True)
 # What the server adds to every answer by itself.
 _ADDED_BY_SERVER = frozenset({"content-length", "date", "x-request-id"})
