@@ -101,6 +101,16 @@ def test_binary_tensors_reach_the_program_without_a_copy_and_come_back(datatype:
         assert np.shares_memory(held[0], np.frombuffer(raw, np.uint8))
 
 
+@pytest.mark.parametrize(("datatype", "size"), [("FP32", 4), ("FP64", 8), ("INT64", 8), ("INT8", 1), ("BOOL", 1)])
+def test_a_question_holds_what_its_json_became_and_nothing_beside_raw_bytes(datatype: str, size: int) -> None:
+    same = predictor(f"x {datatype} -1,2", f"y {datatype} -1,2")
+    value = True if datatype == "BOOL" else 1
+    tensor = {"name": "x", "datatype": datatype, "shape": [3, 2], "data": [value] * 6}
+    for _ in range(3):  # its frame comes to be known
+        assert read_infer(same, orjson.dumps({"inputs": [tensor]}), {}).held_bytes == 6 * size
+    assert read_infer(same, bytes(6 * size), {LENGTH_KEY: b"0"}).held_bytes == 0
+
+
 def test_an_output_that_is_not_finite_passes_as_binary_and_is_named_as_json() -> None:
     def run(inputs: Arrays) -> Arrays:
         return {"y": np.log(inputs["x"] * 0 + [1, 0])}

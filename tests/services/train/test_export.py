@@ -113,7 +113,7 @@ class Cancelling(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         numbers = self.linear(features)
-        return 1e5 * (torch.tanh(numbers) - (2 * torch.sigmoid(2 * numbers) - 1))
+        return 1e6 * (torch.tanh(numbers) - (2 * torch.sigmoid(2 * numbers) - 1))
 
 
 def twofold(rows: int) -> torch.Tensor:
