@@ -85,7 +85,7 @@ class Trainer:
         self._sampler = Sampler(rows=data.train.rows, batch_size=parameters.batch_size, seed=parameters.seed)
         of_epochs = spec.stop.epochs * self._sampler.steps_per_epoch
         self._steps = min(of_epochs, spec.stop.steps or of_epochs)
-        self._module = _initial_module(data, spec).to(group.device)
+        self._module = initial_module(data, spec).to(group.device)
         self._optimizer = _optimizer(self._module, parameters)
         self._state = self._resume()
         self._saved_step = self._state.position.step
@@ -260,7 +260,12 @@ def fingerprint(run: TrainRun) -> str:
     return f"sha256:{hashlib.sha256('|'.join(parts).encode()).hexdigest()}"
 
 
-def _initial_module(data: Data, spec: TrainingJobSpec) -> nn.Module:
+def initial_module(data: Data, spec: TrainingJobSpec) -> nn.Module:
+    """The module with the weights that training begins with.
+
+    Raises:
+        BadConfiguration: the recipe or when to stop does not fit the data.
+    """
     if spec.stop.patience is not None and data.validation is None:
         raise BadConfiguration("stop.patience needs a validation split; set split.validation above 0 in the Dataset")
     torch.manual_seed(spec.model.parameters.seed)

@@ -25,12 +25,11 @@ from windlass_train.data import Data, load
 from windlass_train.evaluate import evaluate_on_test
 from windlass_train.group import Group, choose_device, join, lost_peer
 from windlass_train.pod import process_count
-from windlass_train.recipes import build_module
 from windlass_train.reports import Outcome, Reports
 from windlass_train.result import published_result
 from windlass_train.runs import RunFolder
 from windlass_train.torch_logs import send_torch_logs_to_root
-from windlass_train.trainer import Trained, Trainer, fingerprint
+from windlass_train.trainer import Trained, Trainer, fingerprint, initial_module
 
 log = logging.getLogger(__name__)
 
@@ -98,10 +97,10 @@ def _train(run: TrainRun, tell: _Teller, stop_requested: Callable[[], bool]) -> 
     torch.set_num_threads(thread_count(os.environ, processes=process_count(run)))
     store = Store.open(run.namespace)
     data = load(store, run.dataset)
-    # Each member sees by itself that the recipe does not fit, before they meet: one that ends while another still connects is
-    # taken for lost there, and that pod would wait for it. On this device a module has no numbers.
+    # Each member sees by itself that the spec does not fit the data, before they meet: one that ends while another still
+    # connects is taken for lost there, and that pod would wait for it. On this device a module has no numbers.
     with torch.device("meta"):
-        build_module(data.problem, run.spec.model)
+        initial_module(data, run.spec)
     group = join(os.environ, device)
     folder = RunFolder(store, run.name, run.uid)
     if group.leads:
