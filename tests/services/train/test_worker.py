@@ -133,6 +133,14 @@ def test_a_worker_ends_with_a_code_and_a_sentence_when(
     assert Reports(tmp_path).outcomes() == [outcome]
 
 
+def test_a_recipe_that_does_not_fit_is_told_of_before_the_worker_meets_the_others(
+    digits: VersionReference, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")  # and nobody whom it could meet
+    outcome = work(training_run(digits, uid="unfit", recipe="linear"), tmp_path)
+    assert (outcome.exit_code, outcome.result.reason) == (40, "RecipeDoesNotFit")
+
+
 def test_a_worker_that_is_asked_to_stop_saves_and_says_so(digits: VersionReference, tmp_path: Path) -> None:
     run = training_run(digits, uid="stopped", **QUICK)
     Reports(tmp_path).request_stop()
